@@ -1,0 +1,65 @@
+//! How agents are started, watched and ended. Knows nothing of why.
+
+use std::path::PathBuf;
+
+use crate::plan::{AgentSpec, EntityId, Exit, RunId};
+
+/// Starts and ends agents. No method blocks or fails: what came of it is told by an [`Event`].
+pub trait Executor {
+    /// Starts a process, the leader of a new process group.
+    /// Answered by [`Event::Started`] or [`Event::SpawnFailed`].
+    fn spawn(&self, request: SpawnRequest);
+
+    /// SIGTERM: to the leader while it lives (launchers such as uv pass it on, and a group signal
+    /// would reach the agent twice), to the rest of the group after that. Does nothing if the run
+    /// is over.
+    fn terminate(&self, run: RunId);
+
+    /// SIGKILL to the whole group. Does nothing if the run is over.
+    fn kill(&self, run: RunId);
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct SpawnRequest {
+    /// Names the run in every event about it.
+    pub run: RunId,
+    /// The entity that it serves.
+    pub entity: EntityId,
+    /// The process.
+    pub spec: AgentSpec,
+    /// Where logs are kept; created if it is not there.
+    pub log_dir: PathBuf,
+}
+
+/// What happened to a run. For each run, in this order:
+/// `SpawnFailed` alone, or `Started`, `Exited`, `Gone`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The process runs.
+    Started {
+        /// Which one.
+        run: RunId,
+        /// Its process id, also its group's.
+        pid: u32,
+    },
+    /// There is no process; the reason names what could not be done, and to what.
+    SpawnFailed {
+        /// Which one.
+        run: RunId,
+        /// The reason, for a person.
+        error: String,
+    },
+    /// The leader has ended. Other processes of its group may live.
+    Exited {
+        /// Which one.
+        run: RunId,
+        /// How.
+        exit: Exit,
+    },
+    /// No process of the group lives any more.
+    Gone {
+        /// Which one.
+        run: RunId,
+    },
+}

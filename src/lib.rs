@@ -1,0 +1,22 @@
+//! A declarative reconciler for agent processes: exactly one agent for every entity of a world.
+//!
+//! The flow, and where each part of it lives, is drawn in `design/architecture.md`.
+
+pub mod config;
+pub mod discovery;
+pub mod executor;
+pub mod plan;
+pub mod world;
+
+/// The types generated from `proto/world.proto`.
+#[expect(
+    missing_docs,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    clippy::allow_attributes,
+    unused_qualifications,
+    reason = "generated code"
+)]
+pub mod proto {
+    tonic::include_proto!("world");
+}

@@ -1,0 +1,3 @@
+//! `runner`: see `runner --help`.
+
+fn main() {}
