@@ -1,13 +1,41 @@
-//! The pure room.
+//! The pure room: what should be, what is, and what is to be done about the difference.
+//!
+//! ```text
+//! Answer ──Membership──► Desired ─┐
+//! Rules ──────────────────────────┤
+//!                                 ├── plan(&desired, &observed, now) ──► Plan
+//! events ──────────────► Observed ┘                                       │
+//!             ▲───────────────────────── Observed::note ◄── carried out ──┘
+//! ```
+//!
+//! Data in, data out; `now` is an argument. Nothing here reads a clock, a file or a socket, or
+//! knows of processes: clippy refuses the types that could, and a test reads the imports.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod action;
 pub mod answer;
+mod decide;
+pub mod desired;
 pub mod entity;
+#[cfg(test)]
+mod fixture;
+pub mod membership;
+pub mod observed;
+pub mod reason;
+pub mod restart;
 pub mod run;
 pub mod template;
 pub mod time;
 
+pub use action::{Action, Plan, Start, Verb};
 pub use answer::{Answer, Entities, Heard, Refused};
+pub use decide::plan;
+pub use desired::{Desired, Intent, Want, Wants};
 pub use entity::{BadEntity, Entity, EntityId};
+pub use membership::{Contact, Hold, Membership};
+pub use observed::{Agent, Ended, Lease, Observed, Outcome, Phase, Stopping};
+pub use reason::{Change, EndReason, ForgetReason, Pending, StartReason, StopReason, WorldReason};
 pub use run::{Exit, RunId};
 pub use template::{
     AgentSpec, Arrival, Backoff, ChosenBy, Jit, Launch, LeaseHealth, Matcher, PLACEHOLDERS,

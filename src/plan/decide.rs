@@ -1,0 +1,338 @@
+//! The decision: from what should be and what is to what is to be done.
+
+use super::action::{Action, Plan, Start, Verb};
+use super::desired::{Desired, Intent, Want, Wants};
+use super::entity::EntityId;
+use super::observed::{Agent, Ended, Lease, Observed, Phase, Stopping};
+use super::reason::{Change, ForgetReason, Pending, StartReason, StopReason};
+use super::restart::{Conclusion, attempts_after, conclude};
+use super::run::RunId;
+use super::template::RestartPolicy;
+use super::time::Time;
+
+/// What is to be done now, and when to look again.
+///
+/// Looks at each entity once. Whatever is not known, of the world or of a process, leaves things
+/// as they are; and as long as any process of an agent may live, nothing is started in its place.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed, now: Time) -> Plan {
+    let mut draft = Draft { desired, observed, now, plan: Plan::default(), starts: Vec::new() };
+    for (id, agent) in &observed.agents {
+        match draft.step(id, agent) {
+            Step::Leave => draft.plan.unchanged += 1,
+            Step::Wake(at) => {
+                draft.plan.unchanged += 1;
+                draft.wake(at);
+            }
+            Step::Do(verb) => draft.plan.actions.push(Action { id: id.clone(), verb }),
+            Step::Start(candidate) => draft.starts.push((id, candidate)),
+            Step::Pend(why) => {
+                draft.plan.pending.insert(id.clone(), why);
+            }
+        }
+    }
+    draft.newcomers();
+    draft.admit();
+    draft.plan.actions.sort_by_key(|action| action.verb.rank());
+    draft.plan
+}
+
+struct Draft<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    now: Time,
+    plan: Plan,
+    starts: Vec<(&'a EntityId, Candidate<'a>)>,
+}
+
+/// What one look at one agent comes to.
+enum Step<'a> {
+    Leave,
+    Wake(Time),
+    Do(Verb),
+    Start(Candidate<'a>),
+    Pend(Pending),
+}
+
+/// An agent that is to be started if there is room.
+struct Candidate<'a> {
+    want: &'a Want,
+    attempts: u32,
+    why: StartReason,
+    /// Whether it had a place already: it goes before those that never had one.
+    returning: bool,
+}
+
+/// What becomes of an agent, apart from what its own phase asks for.
+enum Fate<'a> {
+    /// The world has not said yet whether it is wanted.
+    Unknown,
+    Wanted(&'a Want),
+    Unwanted(StopReason, ForgetReason),
+}
+
+impl<'a> Draft<'a> {
+    fn fate(&self, id: &EntityId) -> Fate<'a> {
+        if self.desired.intent != Intent::Run {
+            return Fate::Unwanted(StopReason::Shutdown, ForgetReason::Shutdown);
+        }
+        match &self.desired.wants {
+            Wants::Unknown => Fate::Unknown,
+            Wants::Known { agents, unserved } => match agents.get(id) {
+                Some(want) => Fate::Wanted(want),
+                None if unserved.contains(id) => {
+                    Fate::Unwanted(StopReason::NoTemplate, ForgetReason::NoTemplate)
+                }
+                None => Fate::Unwanted(StopReason::EntityGone, ForgetReason::EntityGone),
+            },
+        }
+    }
+
+    fn step(&self, id: &EntityId, agent: &'a Agent) -> Step<'a> {
+        let fate = self.fate(id);
+        match &agent.phase {
+            Phase::Starting { run, .. } => self.live(agent, *run, Lease::Unseen, &fate),
+            Phase::Running { run, lease, .. } => self.live(agent, *run, *lease, &fate),
+            Phase::Stopping(stopping) => self.escalate(agent, stopping, &fate),
+            Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => match fate {
+                Fate::Unknown => Step::Leave,
+                Fate::Unwanted(_, why) => Step::Do(Verb::Forget { why }),
+                Fate::Wanted(want) => self.ended(agent, want),
+            },
+        }
+    }
+
+    /// An agent that lives, or is about to.
+    fn live(&self, agent: &Agent, run: RunId, lease: Lease, fate: &Fate<'_>) -> Step<'a> {
+        let (why, grace) = match fate {
+            Fate::Unknown => return Step::Leave,
+            Fate::Unwanted(why, _) => (why.clone(), agent.grace),
+            Fate::Wanted(want) => match self.misfit(agent, lease, want) {
+                Some(why) => (why, want.template.grace),
+                None => return Step::Leave,
+            },
+        };
+        Step::Do(if self.desired.intent == Intent::Kill {
+            Verb::Kill { run, why }
+        } else {
+            Verb::Stop { run, grace, why }
+        })
+    }
+
+    /// Why a live agent cannot stay as it is, if it cannot.
+    fn misfit(&self, agent: &Agent, lease: Lease, want: &Want) -> Option<StopReason> {
+        if let Some((from, to)) = new_incarnation(agent, want) {
+            return Some(StopReason::NewIncarnation { from, to });
+        }
+        if let Some(change) = Change::between(&agent.spec, &want.spec) {
+            return Some(StopReason::Changed(change));
+        }
+        let health = self.desired.rules.lease_health?;
+        let (lasted, answers) = lease.gone()?;
+        let hung = self.observed.contact.reachable
+            && want.template.restart != RestartPolicy::Never
+            && answers >= 2
+            && lasted >= health.grace;
+        hung.then_some(StopReason::LeaseGone { lasted })
+    }
+
+    /// An agent whose processes are to end.
+    fn escalate(&self, agent: &Agent, stopping: &Stopping, fate: &Fate<'_>) -> Step<'a> {
+        let run = stopping.run;
+        let why = stopping.why.clone();
+        if stopping.killed {
+            return Step::Leave;
+        }
+        if self.desired.intent == Intent::Kill {
+            return Step::Do(Verb::Kill { run, why });
+        }
+        match stopping.deadline {
+            Some(deadline) if self.now >= deadline => Step::Do(Verb::Kill { run, why }),
+            Some(deadline) => Step::Wake(deadline),
+            None => {
+                let grace = match fate {
+                    Fate::Wanted(want) => want.template.grace,
+                    Fate::Unknown | Fate::Unwanted(..) => agent.grace,
+                };
+                Step::Do(Verb::Stop { run, grace, why })
+            }
+        }
+    }
+
+    /// An agent without a process, whose entity should have one.
+    fn ended(&self, agent: &'a Agent, want: &'a Want) -> Step<'a> {
+        let anew = |why| start_again(agent, want, 0, why);
+        if let Some((from, to)) = new_incarnation(agent, want) {
+            return anew(StartReason::NewIncarnation { from, to });
+        }
+        if let Some(change) = Change::between(&agent.spec, &want.spec) {
+            return anew(StartReason::Changed(change));
+        }
+        match &agent.phase {
+            Phase::Exited(ended) => self.conclude(agent, ended, want),
+            Phase::BackingOff { ended, until } => self.backing_off(agent, ended, *until, want),
+            Phase::AwaitingWorld { ended, retry_at } => {
+                self.awaiting_world(agent, ended, *retry_at, want)
+            }
+            Phase::Stopped { .. } => anew(StartReason::WantedAgain),
+            Phase::Completed { .. }
+            | Phase::Failed { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping(_) => Step::Leave,
+        }
+    }
+
+    fn conclude(&self, agent: &Agent, ended: &Ended, want: &Want) -> Step<'a> {
+        let backoff = &self.desired.rules.backoff;
+        let ended = ended.clone();
+        let contact = &self.observed.contact;
+        match conclude(agent, &ended, want, contact, backoff) {
+            Conclusion::AskingWorld => Step::Leave,
+            Conclusion::World(why) => {
+                let retry_at = ended.at + backoff.max;
+                Step::Do(Verb::AwaitWorld { ended, retry_at, why })
+            }
+            Conclusion::Again { attempt, delay } => {
+                let until = ended.at + delay;
+                Step::Do(Verb::BackOff { ended, until, attempt, of: backoff.max_attempts })
+            }
+            Conclusion::Completed(why) => Step::Do(Verb::Complete { ended, why }),
+            Conclusion::Failed(why) => Step::Do(Verb::Fail { ended, why }),
+        }
+    }
+
+    fn backing_off(&self, agent: &Agent, ended: &Ended, until: Time, want: &'a Want) -> Step<'a> {
+        let backoff = &self.desired.rules.backoff;
+        // While the world is away, an attempt would be wasted on it.
+        let due = if self.observed.contact.reachable { until } else { ended.at + backoff.max };
+        if self.now < due {
+            return Step::Wake(due);
+        }
+        let why = StartReason::Restart { attempt: agent.attempts, of: backoff.max_attempts };
+        start_again(agent, want, agent.attempts, why)
+    }
+
+    fn awaiting_world(
+        &self,
+        agent: &Agent,
+        ended: &Ended,
+        retry_at: Time,
+        want: &'a Want,
+    ) -> Step<'a> {
+        let contact = &self.observed.contact;
+        let backoff = &self.desired.rules.backoff;
+        let since = contact.disrupted.map_or(ended.at, |disrupted| disrupted.max(ended.at));
+        let back = contact.answers_since(since);
+        // An agent that ends at once must not be started as fast as a flapping world answers.
+        let due = if back { ended.started + backoff.initial } else { retry_at };
+        if self.now < due {
+            return Step::Wake(due);
+        }
+        let why = if back { StartReason::WorldBack } else { StartReason::WorldSilent };
+        let attempts = attempts_after(agent, ended, backoff);
+        start_again(agent, want, attempts, why)
+    }
+
+    /// Entities that never had an agent.
+    fn newcomers(&mut self) {
+        let Wants::Known { agents, unserved } = &self.desired.wants else { return };
+        if self.desired.intent != Intent::Run {
+            return;
+        }
+        for (id, want) in agents {
+            if self.observed.agents.contains_key(id) {
+                continue;
+            }
+            if !want.present {
+                self.plan.pending.insert(id.clone(), Pending::Missing);
+            } else if want.leased {
+                self.plan.pending.insert(id.clone(), Pending::LeasedElsewhere);
+            } else {
+                let why = StartReason::NoAgent;
+                let candidate = Candidate { want, attempts: 0, why, returning: false };
+                self.starts.push((id, candidate));
+            }
+        }
+        let unserved = unserved.iter().filter(|id| !self.observed.agents.contains_key(*id));
+        self.plan.pending.extend(unserved.map(|id| (id.clone(), Pending::NoTemplate)));
+    }
+
+    /// Starts as many as `max_agents` allows: first those that had a place, then newcomers, both
+    /// in the order in which they were first seen.
+    fn admit(&mut self) {
+        let max = self.desired.rules.max_agents;
+        let live = self.observed.agents.values().filter(|agent| agent.is_live()).count();
+        let reserved = self.observed.agents.values().filter(|agent| agent.keeps_place()).count();
+        let mut starts = std::mem::take(&mut self.starts);
+        starts.sort_by_key(|(_, candidate)| (!candidate.returning, candidate.want.seen));
+        let mut taken = live;
+        let mut run = self.observed.next_run;
+        for (id, candidate) in starts {
+            let before = if candidate.returning { taken } else { taken.max(live + reserved) };
+            if before >= max {
+                self.plan.pending.insert(id.clone(), Pending::OverLimit);
+                continue;
+            }
+            taken = before + 1;
+            self.plan.actions.push(candidate.into_action(id, RunId(run)));
+            run += 1;
+        }
+    }
+
+    fn wake(&mut self, at: Time) {
+        let earliest = self.plan.wake_at.map_or(at, |earlier| earlier.min(at));
+        self.plan.wake_at = Some(earliest);
+    }
+}
+
+fn new_incarnation(agent: &Agent, want: &Want) -> Option<(i64, i64)> {
+    (agent.incarnation != want.incarnation).then_some((agent.incarnation, want.incarnation))
+}
+
+/// Nothing is started for an entity that the latest answer lacks: its agent could not act.
+fn start_again<'a>(agent: &Agent, want: &'a Want, attempts: u32, why: StartReason) -> Step<'a> {
+    if want.present {
+        Step::Start(Candidate { want, attempts, why, returning: agent.keeps_place() })
+    } else {
+        Step::Pend(Pending::Missing)
+    }
+}
+
+impl Candidate<'_> {
+    fn into_action(self, id: &EntityId, run: RunId) -> Action {
+        let start = Start {
+            run,
+            incarnation: self.want.incarnation,
+            template: self.want.template.name.clone(),
+            chosen_by: self.want.chosen_by,
+            grace: self.want.template.grace,
+            spec: self.want.spec.clone(),
+            attempts: self.attempts,
+            why: self.why,
+        };
+        Action { id: id.clone(), verb: Verb::Start(start) }
+    }
+}
+
+impl Verb {
+    /// Removals come before conclusions, and both before starts.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Stop { .. } | Self::Kill { .. } | Self::Forget { .. } => 0,
+            Self::BackOff { .. }
+            | Self::AwaitWorld { .. }
+            | Self::Complete { .. }
+            | Self::Fail { .. } => 1,
+            Self::Start(_) => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,626 @@
+//! Golden cases: a scene in, the printed plan out. One for each rule, so that taking a rule out
+//! fails a case that bears its name.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::fixture::{Scene, entity, rules, template};
+use super::super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[track_caller]
+fn assert_plan(scene: &Scene, expected: &str) {
+    let printed = scene.plan().to_string();
+    let trim = |text: &str| {
+        text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n")
+    };
+    let squeeze =
+        |text: &str| text.split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
+    assert_eq!(squeeze(&trim(&printed)), squeeze(&trim(expected)));
+}
+
+#[test]
+fn a_world_that_never_answered_starts_and_stops_nobody() {
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    assert_plan(&scene, "unchanged 0");
+
+    scene = Scene::running(&["alice", "bob"]);
+    scene.membership = None;
+    assert_plan(&scene, "unchanged 2");
+}
+
+#[test]
+fn every_entity_gets_an_agent_in_the_order_of_first_sight() {
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    scene.answer(["zoe", "alice"].map(entity));
+    assert_plan(
+        &scene,
+        "start zoe: the entity has no agent; template default (default template)
+         start alice: the entity has no agent; template default (default template)
+         unchanged 0",
+    );
+}
+
+#[test]
+fn after_convergence_nothing_is_left_to_do() {
+    let scene = Scene::running(&["alice", "bob"]);
+    assert_plan(&scene, "unchanged 2");
+}
+
+#[test]
+fn a_lost_world_removes_nobody() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.pass(600 * SECOND);
+    scene.lose_world();
+    assert_plan(&scene, "unchanged 2");
+}
+
+#[test]
+fn an_entity_is_gone_after_three_answers_that_lack_it() {
+    let mut scene = Scene::running(&["alice", "bob", "carol"]);
+    for _ in 0..2 {
+        scene.pass(5 * SECOND);
+        scene.answer(["alice", "bob"].map(entity));
+        assert_plan(&scene, "unchanged 3");
+    }
+    scene.pass(5 * SECOND);
+    scene.answer(["alice", "bob"].map(entity));
+    assert_plan(&scene, "stop carol: the entity has left the world; grace 5s\nunchanged 2");
+    scene.settle();
+    assert_eq!(scene.phase("carol"), "none");
+}
+
+#[test]
+fn what_is_only_streamed_confirms_no_removal() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    for _ in 0..10 {
+        scene.tell(["alice"].map(entity));
+    }
+    assert_plan(&scene, "unchanged 2");
+}
+
+#[test]
+fn an_entity_that_comes_late_gets_the_jit_template() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.change_rules(|rules| {
+        rules.templates.push(template("late").into());
+        rules.jit.template = "late".to_owned();
+    });
+    scene.tell(["alice", "bob"].map(entity));
+    assert_plan(
+        &scene,
+        "start bob: the entity has no agent; template late (jit.template, as the entity came late)
+         unchanged 1",
+    );
+}
+
+#[test]
+fn with_jit_off_the_first_membership_is_kept() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.change_rules(|rules| rules.jit.enabled = false);
+    for _ in 0..10 {
+        scene.pass(5 * SECOND);
+        scene.answer(["alice", "carol"].map(entity));
+    }
+    assert_plan(&scene, "unchanged 2");
+    assert_eq!(scene.membership.unwrap().untracked(), 1);
+}
+
+#[test]
+fn without_auto_discover_only_the_named_get_agents() {
+    let mut rules = rules(vec![template("default"), template("alice")]);
+    rules.auto_discover = false;
+    let mut scene = Scene::new(rules);
+    scene.answer(["alice", "bob"].map(entity));
+    assert_plan(
+        &scene,
+        "start alice: the entity has no agent; template alice (named after the entity)
+         unchanged 0",
+    );
+}
+
+#[test]
+fn an_entity_without_a_template_stops_nobody_else() {
+    let mut bushes = template("bushes");
+    bushes.matcher = Some(Matcher { types: ["bush".to_owned()].into(), tags: BTreeSet::new() });
+    let mut scene = Scene::new(rules(vec![bushes]));
+    let mut bush = entity("b1");
+    bush.kind = "bush".into();
+    scene.answer([entity("alice"), bush]);
+    assert_plan(
+        &scene,
+        "start b1: the entity has no agent; template bushes (its match fits)
+         pending alice: no template serves the entity
+         unchanged 0",
+    );
+}
+
+#[test]
+fn an_entity_leased_by_somebody_else_gets_no_agent_until_the_lease_is_gone() {
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    scene.answer([Entity { leased: true, ..entity("alice") }]);
+    assert_plan(&scene, "pending alice: somebody else holds the entity's lease\nunchanged 0");
+    scene.answer([entity("alice")]);
+    assert_plan(
+        &scene,
+        "start alice: the entity has no agent; template default (default template)\nunchanged 0",
+    );
+}
+
+#[test]
+fn the_lease_that_our_own_killed_agent_left_is_no_obstacle() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(SECOND);
+    scene.exit("alice", Exit::Signal(9));
+    scene.answer([Entity { leased: true, ..entity("alice") }]);
+    scene.settle();
+    scene.pass(SECOND);
+    assert_plan(
+        &scene,
+        "start alice: restart 1 of 5 after a crash; template default (default template)
+         unchanged 0",
+    );
+}
+
+#[test]
+fn a_crash_is_judged_only_when_the_world_has_been_asked() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(20 * SECOND);
+    scene.exit("alice", Exit::Code(1));
+    assert_plan(&scene, "unchanged 1");
+    scene.pass(Duration::from_millis(2));
+    scene.answer([entity("alice")]);
+    assert_plan(&scene, "back-off alice: exit code 1; restart 1 of 5 after 1s\nunchanged 0");
+}
+
+#[test]
+fn delays_grow_to_the_maximum_and_then_the_agent_has_failed() {
+    let mut scene = Scene::running(&["alice"]);
+    let mut delays = Vec::new();
+    loop {
+        scene.pass(SECOND);
+        scene.exit("alice", Exit::Code(1));
+        let exited = scene.now;
+        scene.answer([entity("alice")]);
+        scene.settle();
+        if scene.phase("alice") == "Failed" {
+            break;
+        }
+        let due = scene.plan().wake_at.unwrap();
+        delays.push((due - exited).as_secs());
+        scene.now = due;
+        scene.settle();
+        assert_eq!(scene.phase("alice"), "Running");
+    }
+    assert_eq!(delays, [1, 2, 4, 8, 16]);
+    scene.pass(3600 * SECOND);
+    assert_plan(&scene, "unchanged 1");
+}
+
+#[test]
+fn a_long_run_clears_the_attempts() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.agent("alice").attempts = 5;
+    scene.pass(60 * SECOND);
+    scene.exit("alice", Exit::Code(1));
+    scene.answer([entity("alice")]);
+    assert_plan(&scene, "back-off alice: exit code 1; restart 1 of 5 after 1s\nunchanged 0");
+}
+
+#[test]
+fn exit_0_completes_under_on_failure_and_restarts_under_always() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(SECOND);
+    scene.exit("alice", Exit::Code(0));
+    scene.answer([entity("alice")]);
+    assert_plan(&scene, "complete alice: exit code 0; it exited with code 0\nunchanged 0");
+    scene.change_template("default", |template| template.restart = RestartPolicy::Always);
+    assert_plan(&scene, "back-off alice: exit code 0; restart 1 of 5 after 1s\nunchanged 0");
+}
+
+#[test]
+fn policy_never_restarts_nobody_and_does_not_ask_the_world() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.change_template("default", |template| template.restart = RestartPolicy::Never);
+    scene.pass(SECOND);
+    scene.lose_world();
+    scene.exit("alice", Exit::Code(0));
+    scene.exit("bob", Exit::Code(3));
+    assert_plan(
+        &scene,
+        "complete alice: exit code 0; it exited with code 0
+         fail bob: exit code 3; its restart policy is never
+         unchanged 0",
+    );
+}
+
+#[test]
+fn an_exit_that_the_world_took_with_it_spends_no_attempt_and_waits_for_the_world() {
+    for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal(11)] {
+        let mut scene = Scene::running(&["alice"]);
+        scene.pass(120 * SECOND);
+        scene.exit("alice", exit);
+        scene.lose_world();
+        scene.settle();
+        assert_eq!(scene.phase("alice"), "AwaitingWorld");
+        scene.pass(20 * SECOND);
+        scene.lose_world();
+        assert_eq!(scene.plan().actions, []);
+        scene.pass(SECOND);
+        scene.answer([entity("alice")]);
+        assert_plan(
+            &scene,
+            "start alice: the world is back; template default (default template)\nunchanged 0",
+        );
+        scene.settle();
+        assert_eq!(scene.agent("alice").attempts, 0);
+    }
+}
+
+#[test]
+fn a_world_that_was_replaced_between_two_questions_is_noticed_by_the_new_connection() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(120 * SECOND);
+    let broken = scene.now;
+    scene.pass(Duration::from_millis(300));
+    scene.exit("alice", Exit::Code(0));
+    scene.pass(Duration::from_millis(3));
+    scene.observed.contact.disrupted = Some(broken);
+    scene.answer([entity("alice")]);
+    let done = scene.settle();
+    assert!(done.contains("start alice: the world is back"), "{done}");
+}
+
+#[test]
+fn without_any_answer_the_agent_is_tried_again_no_faster_than_the_longest_delay() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(120 * SECOND);
+    scene.exit("alice", Exit::Code(1));
+    for _ in 0..30 {
+        scene.lose_world();
+        scene.settle();
+        assert_eq!(scene.phase("alice"), "AwaitingWorld");
+        scene.pass(SECOND);
+    }
+    assert_plan(
+        &scene,
+        "start alice: the world stays silent; trying without its answer; \
+         template default (default template)
+         unchanged 0",
+    );
+}
+
+#[test]
+fn a_flapping_world_restarts_no_agent_faster_than_the_first_delay() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(Duration::from_millis(100));
+    scene.exit("alice", Exit::Code(1));
+    scene.lose_world();
+    scene.settle();
+    scene.answer([entity("alice")]);
+    let plan = scene.plan();
+    assert_eq!(
+        (plan.actions.len(), plan.wake_at.map(|at| at - scene.now)),
+        (0, Some(Duration::from_millis(900)))
+    );
+}
+
+#[test]
+fn nothing_is_started_for_an_entity_that_the_latest_answer_lacks() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.pass(20 * SECOND);
+    scene.exit("alice", Exit::Code(0));
+    scene.answer([entity("bob")]);
+    assert_plan(
+        &scene,
+        "await-world alice: exit code 0; the world does not have the entity at the moment
+         unchanged 1",
+    );
+    scene.settle();
+    scene.pass(600 * SECOND);
+    assert_plan(
+        &scene,
+        "pending alice: the world does not have the entity at the moment\nunchanged 1",
+    );
+    scene.answer([entity("alice"), entity("bob")]);
+    assert_eq!(scene.plan().actions.len(), 1);
+}
+
+#[test]
+fn while_the_world_is_away_a_delay_that_is_over_is_stretched_to_the_longest() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(20 * SECOND);
+    scene.exit("alice", Exit::Code(1));
+    scene.answer([entity("alice")]);
+    scene.settle();
+    scene.pass(Duration::from_millis(500));
+    scene.lose_world();
+    scene.pass(SECOND);
+    let plan = scene.plan();
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.wake_at.unwrap() - scene.now, Duration::from_millis(28_500));
+}
+
+#[test]
+fn a_new_spawn_tick_replaces_the_agent_and_its_counters() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.agent("alice").attempts = 4;
+    scene.answer([Entity { spawn_tick: 77, ..entity("alice") }]);
+    assert_plan(
+        &scene,
+        "stop alice: the entity is a new incarnation (spawn tick 0, now 77); grace 5s
+         unchanged 0",
+    );
+    scene.settle();
+    assert_eq!(scene.phase("alice"), "Running");
+    assert_eq!(scene.agent("alice").attempts, 0);
+}
+
+#[test]
+fn a_changed_template_restarts_its_agents_and_nobody_else() {
+    let mut scene = Scene::new(rules(vec![template("default"), template("alice")]));
+    scene.answer(["alice", "bob"].map(entity));
+    scene.settle();
+    scene.change_template("alice", |template| template.args = vec!["--fast".to_owned()]);
+    assert_plan(&scene, "stop alice: command changed; grace 5s\nunchanged 1");
+
+    scene.change_template("alice", |template| {
+        template.args.clear();
+        template.env.insert("A".to_owned(), "1".to_owned());
+        template.cwd = "/elsewhere".into();
+    });
+    assert_plan(
+        &scene,
+        "stop alice: environment and working directory changed; grace 5s\nunchanged 1",
+    );
+}
+
+#[test]
+fn changed_delays_policies_and_limits_restart_nobody() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.change_rules(|rules| {
+        rules.backoff.max = 5 * SECOND;
+        rules.max_agents = 1;
+        rules.removal.confirmations = 9;
+    });
+    scene.change_template("default", |template| {
+        template.grace = SECOND;
+        template.restart = RestartPolicy::Always;
+    });
+    assert_plan(&scene, "unchanged 1");
+}
+
+#[test]
+fn a_failed_agent_is_started_again_when_its_template_changes() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.agent("alice").attempts = 5;
+    scene.exit("alice", Exit::Code(1));
+    scene.answer([entity("alice")]);
+    scene.settle();
+    assert_eq!(scene.phase("alice"), "Failed");
+    scene.change_template("default", |template| template.args = vec!["--fixed".to_owned()]);
+    assert_plan(
+        &scene,
+        "start alice: command changed; template default (default template)\nunchanged 0",
+    );
+    scene.settle();
+    assert_eq!(scene.agent("alice").attempts, 0);
+}
+
+#[test]
+fn a_failed_agent_is_started_again_when_its_entity_leaves_and_returns() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.agent("alice").attempts = 5;
+    scene.exit("alice", Exit::Code(1));
+    scene.answer(["alice", "bob"].map(entity));
+    scene.settle();
+    for _ in 0..3 {
+        scene.answer(["bob"].map(entity));
+    }
+    assert_plan(&scene, "forget alice: the entity has left the world\nunchanged 1");
+    scene.settle();
+    scene.answer(["alice", "bob"].map(entity));
+    scene.settle();
+    assert_eq!(scene.phase("alice"), "Running");
+}
+
+#[test]
+fn a_template_that_is_taken_away_stops_its_agents() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.change_rules(|rules| rules.templates.clear());
+    assert_plan(
+        &scene,
+        "stop alice: no template serves the entity any more; grace 5s\nunchanged 0",
+    );
+}
+
+#[test]
+fn an_agent_that_is_being_stopped_blocks_its_replacement_until_all_of_it_is_gone() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.change_template("default", |template| template.args = vec!["--new".to_owned()]);
+    scene.apply();
+    assert_eq!(scene.phase("alice"), "Stopping");
+    for _ in 0..4 {
+        scene.pass(SECOND);
+        assert_eq!(scene.plan().actions, []);
+    }
+    scene.pass(SECOND);
+    assert_plan(&scene, "kill alice: command changed\nunchanged 0");
+    scene.apply();
+    scene.pass(60 * SECOND);
+    assert_plan(&scene, "unchanged 1");
+    let now = scene.now;
+    scene.agent("alice").gone(Outcome::Exit(Exit::Signal(9)), now);
+    assert_plan(
+        &scene,
+        "start alice: command changed; template default (default template)\nunchanged 0",
+    );
+}
+
+#[test]
+fn what_a_leader_leaves_behind_is_stopped_before_anything_is_started() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(20 * SECOND);
+    let now = scene.now;
+    scene.agent("alice").leader_exited(Exit::Code(1), now);
+    scene.answer([entity("alice")]);
+    assert_plan(
+        &scene,
+        "stop alice: its first process ended (exit code 1) and left others behind; grace 5s
+         unchanged 0",
+    );
+    scene.apply();
+    scene.pass(5 * SECOND);
+    assert_eq!(scene.apply().actions[0].verb.name(), "kill");
+    let now = scene.now;
+    scene.agent("alice").gone(Outcome::Exit(Exit::Code(1)), now);
+    assert_plan(&scene, "back-off alice: exit code 1; restart 1 of 5 after 1s\nunchanged 0");
+}
+
+#[test]
+fn shutdown_stops_all_at_once_and_a_second_signal_kills() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.intent = Intent::Stop;
+    assert_plan(
+        &scene,
+        "stop alice: the runner is stopping; grace 5s
+         stop bob: the runner is stopping; grace 5s
+         unchanged 0",
+    );
+    scene.apply();
+    scene.intent = Intent::Kill;
+    assert_plan(
+        &scene,
+        "kill alice: the runner is stopping
+         kill bob: the runner is stopping
+         unchanged 0",
+    );
+    scene.settle();
+    assert!(scene.observed.agents.is_empty());
+}
+
+#[test]
+fn max_agents_keeps_those_that_run_and_lets_newcomers_wait_in_order() {
+    let mut scene = Scene::running(&["c", "b", "a"]);
+    scene.change_rules(|rules| rules.max_agents = 2);
+    assert_plan(&scene, "unchanged 3");
+
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    scene.change_rules(|rules| rules.max_agents = 2);
+    scene.answer(["c", "b", "a"].map(entity));
+    assert_plan(
+        &scene,
+        "start c: the entity has no agent; template default (default template)
+         start b: the entity has no agent; template default (default template)
+         pending a: max_agents are there already
+         unchanged 0",
+    );
+}
+
+#[test]
+fn an_agent_in_its_delay_keeps_its_place_under_max_agents() {
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    scene.change_rules(|rules| rules.max_agents = 1);
+    scene.answer(["alice", "bob"].map(entity));
+    scene.settle();
+    scene.pass(20 * SECOND);
+    scene.exit("alice", Exit::Code(1));
+    scene.answer(["alice", "bob"].map(entity));
+    scene.settle();
+    assert_eq!((scene.phase("alice"), scene.phase("bob")), ("BackingOff", "none"));
+    scene.pass(SECOND);
+    scene.settle();
+    assert_eq!((scene.phase("alice"), scene.phase("bob")), ("Running", "none"));
+}
+
+#[test]
+fn an_agent_without_a_lease_is_restarted_after_its_grace_and_two_answers() {
+    let mut scene = Scene::running(&["alice"]);
+    let grace = 10 * SECOND;
+    scene.change_rules(|rules| rules.lease_health = Some(LeaseHealth { grace }));
+    scene.answer([Entity { leased: true, ..entity("alice") }]);
+    scene.pass(20 * SECOND);
+    scene.answer([entity("alice")]);
+    assert_plan(&scene, "unchanged 1");
+    scene.pass(grace);
+    assert_plan(&scene, "unchanged 1");
+    scene.answer([entity("alice")]);
+    assert_plan(
+        &scene,
+        "stop alice: the entity has had no lease for 10.0 s; grace 5s\nunchanged 0",
+    );
+    scene.apply();
+    scene.exit("alice", Exit::Code(0));
+    assert_plan(
+        &scene,
+        "back-off alice: stopped as unhealthy; restart 1 of 5 after 1s\nunchanged 0",
+    );
+}
+
+#[test]
+fn the_first_lease_has_its_grace_from_the_start_of_the_process() {
+    let mut scene = Scene::running(&["alice"]);
+    let grace = 10 * SECOND;
+    scene.change_rules(|rules| rules.lease_health = Some(LeaseHealth { grace }));
+    scene.pass(9 * SECOND);
+    scene.answer([entity("alice")]);
+    scene.pass(SECOND);
+    scene.answer([entity("alice")]);
+    assert_eq!(scene.plan().actions.len(), 1);
+}
+
+#[test]
+fn the_lease_check_restarts_nobody_whose_world_cannot_be_reached() {
+    let mut scene = Scene::running(&["alice"]);
+    let grace = 10 * SECOND;
+    scene.change_rules(|rules| rules.lease_health = Some(LeaseHealth { grace }));
+    for _ in 0..2 {
+        scene.pass(9 * SECOND);
+        scene.answer([entity("alice")]);
+    }
+    assert_eq!(scene.plan().actions.len(), 1);
+    scene.lose_world();
+    assert_plan(&scene, "unchanged 1");
+    // A world that is back has forgotten all leases; agents have the whole grace to renew.
+    scene.pass(SECOND);
+    scene.answer([entity("alice")]);
+    scene.pass(9 * SECOND);
+    scene.answer([entity("alice")]);
+    assert_plan(&scene, "unchanged 1");
+}
+
+#[test]
+fn without_the_lease_check_a_missing_lease_is_no_concern() {
+    let mut scene = Scene::running(&["alice"]);
+    for _ in 0..20 {
+        scene.pass(9 * SECOND);
+        scene.answer([entity("alice")]);
+    }
+    assert_plan(&scene, "unchanged 1");
+}
+
+#[test]
+fn a_process_that_could_not_be_started_spends_an_attempt_without_asking_the_world() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(SECOND);
+    let now = scene.now;
+    scene.agent("alice").gone(Outcome::NotStarted("no such program".to_owned()), now);
+    assert_plan(
+        &scene,
+        "back-off alice: not started: no such program; restart 1 of 5 after 1s\nunchanged 0",
+    );
+}
+
+#[test]
+fn a_new_world_touches_nobody_before_it_has_answered() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.membership = None;
+    scene.change_template("default", |template| template.args = vec!["--new".to_owned()]);
+    scene.exit("alice", Exit::Code(1));
+    scene.lose_world();
+    scene.pass(600 * SECOND);
+    assert_plan(&scene, "unchanged 1");
+}
+
+mod properties;

@@ -1,0 +1,103 @@
+//! What should be: one agent for every entity that a template serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::entity::EntityId;
+use super::membership::Membership;
+use super::template::{AgentSpec, ChosenBy, Rules, Site, Template};
+
+/// What the user wants of the runner itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intent {
+    /// Keep one agent for each entity.
+    #[default]
+    Run,
+    /// Stop all agents, each within its grace.
+    Stop,
+    /// End all agents now.
+    Kill,
+}
+
+/// What should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// What the user wants of the runner itself.
+    pub intent: Intent,
+    /// Delays, limits and templates.
+    pub rules: Arc<Rules>,
+    /// Whom to serve.
+    pub wants: Wants,
+}
+
+/// Whom to serve.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wants {
+    /// This world has never answered: nothing may be started, and nothing stopped for its sake.
+    Unknown,
+    /// Exactly these.
+    Known {
+        /// Entities that a template serves.
+        agents: BTreeMap<EntityId, Want>,
+        /// Entities that no template serves.
+        unserved: BTreeSet<EntityId>,
+    },
+}
+
+/// The agent that an entity should have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Want {
+    /// The entity's place in the order in which entities were first seen.
+    pub seen: u64,
+    /// The entity's spawn tick.
+    pub incarnation: i64,
+    /// Whether the latest answer had the entity.
+    pub present: bool,
+    /// Whether somebody holds its lease.
+    pub leased: bool,
+    /// The template that serves it.
+    pub template: Arc<Template>,
+    /// The rule that chose the template.
+    pub chosen_by: ChosenBy,
+    /// The process.
+    pub spec: Arc<AgentSpec>,
+}
+
+impl Desired {
+    /// What should be, given the rules and what is known of the world.
+    #[must_use]
+    pub fn new(
+        intent: Intent,
+        rules: &Arc<Rules>,
+        site: &Site,
+        membership: Option<&Membership>,
+    ) -> Self {
+        let wants = membership.map_or(Wants::Unknown, |membership| wants(rules, site, membership));
+        Self { intent, rules: Arc::clone(rules), wants }
+    }
+}
+
+fn wants(rules: &Rules, site: &Site, membership: &Membership) -> Wants {
+    let mut agents = BTreeMap::new();
+    let mut unserved = BTreeSet::new();
+    for (id, member) in membership.iter() {
+        let Some((template, chosen_by)) = rules.choose(&member.entity, member.arrival) else {
+            // Without auto_discover, an entity that nobody named is none of our business.
+            if rules.auto_discover {
+                unserved.insert(id.clone());
+            }
+            continue;
+        };
+        let want = Want {
+            seen: member.seen,
+            incarnation: member.entity.spawn_tick,
+            present: member.present(),
+            leased: member.entity.leased,
+            template: Arc::clone(template),
+            chosen_by,
+            spec: Arc::new(AgentSpec::resolve(template, &member.entity, site)),
+        };
+        agents.insert(id.clone(), want);
+    }
+    Wants::Known { agents, unserved }
+}

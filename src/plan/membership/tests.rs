@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use super::super::fixture::{Scene, entity, rules, template};
+use super::super::*;
+use super::REMEMBERED_BEYOND_MAX;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn is_member(scene: &Scene, id: &str) -> bool {
+    scene.membership.as_ref().unwrap().get(&EntityId::new(id).unwrap()).is_some()
+}
+
+fn hold(scene: &Scene) -> Option<Hold> {
+    scene.membership.as_ref().unwrap().hold()
+}
+
+#[test]
+fn an_empty_answer_removes_nobody_until_it_has_stood_long_enough() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    let started = scene.now;
+    for _ in 0..6 {
+        scene.answer([]);
+        assert!(is_member(&scene, "alice") && is_member(&scene, "bob"));
+        assert_eq!(hold(&scene), Some(Hold { since: started, agents: 2 }));
+        scene.pass(5 * SECOND);
+    }
+    scene.answer([]);
+    assert!(!is_member(&scene, "alice") && !is_member(&scene, "bob"));
+}
+
+#[test]
+fn an_answer_that_would_remove_too_many_is_held_and_forgotten_when_they_return() {
+    let all = ["a", "b", "c", "d", "e", "f"];
+    let mut scene = Scene::running(&all);
+    for _ in 0..4 {
+        scene.answer(["a", "b"].map(entity));
+        scene.pass(SECOND);
+    }
+    assert_eq!(hold(&scene).map(|hold| hold.agents), Some(4));
+    scene.answer(all.map(entity));
+    assert_eq!(hold(&scene), None);
+    assert!(all.iter().all(|id| is_member(&scene, id)));
+    // And another one like it starts from the beginning.
+    scene.pass(60 * SECOND);
+    scene.answer(["a", "b"].map(entity));
+    assert!(all.iter().all(|id| is_member(&scene, id)));
+}
+
+#[test]
+fn two_agents_or_half_of_them_may_leave_without_a_hold() {
+    for (all, stay) in [
+        (vec!["a", "b", "c"], vec!["a"]),
+        (vec!["a", "b", "c", "d", "e", "f"], vec!["a", "b", "c"]),
+    ] {
+        let mut scene = Scene::running(&all);
+        for _ in 0..3 {
+            scene.answer(stay.iter().map(|id| entity(id)));
+        }
+        assert_eq!(all.iter().filter(|id| is_member(&scene, id)).count(), stay.len());
+    }
+}
+
+#[test]
+fn a_lost_world_voids_what_was_counted() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.answer(["bob"].map(entity));
+    scene.answer(["bob"].map(entity));
+    scene.lose_world();
+    scene.answer(["bob"].map(entity));
+    assert!(is_member(&scene, "alice"));
+
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.answer([]);
+    scene.pass(29 * SECOND);
+    scene.lose_world();
+    scene.pass(29 * SECOND);
+    scene.answer([]);
+    scene.answer([]);
+    scene.answer([]);
+    assert!(is_member(&scene, "alice"));
+}
+
+#[test]
+fn an_entity_that_returns_in_time_was_never_away() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    for _ in 0..5 {
+        scene.answer(["bob"].map(entity));
+        scene.answer(["bob"].map(entity));
+        scene.answer(["alice", "bob"].map(entity));
+    }
+    assert_eq!(scene.settle(), "");
+    assert!(is_member(&scene, "alice"));
+}
+
+#[test]
+fn a_million_entities_are_counted_but_not_remembered() {
+    let mut scene = Scene::new(rules(vec![template("default"), template("e999999")]));
+    scene.change_rules(|rules| rules.max_agents = 10);
+    scene.answer((0..1_000_000).map(|n| entity(&format!("e{n}"))));
+    let membership = scene.membership.as_ref().unwrap();
+    assert_eq!(membership.iter().count(), 10 + REMEMBERED_BEYOND_MAX);
+    assert_eq!(membership.untracked(), 1_000_000 - 10 - REMEMBERED_BEYOND_MAX);
+    // The one that the user named is among the few.
+    assert!(is_member(&scene, "e999999"));
+    assert_eq!(scene.plan().actions.len(), 10);
+}

@@ -1,0 +1,321 @@
+//! What is: every agent that the runner knows of, and how it got there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::{Answer, Heard};
+use super::entity::EntityId;
+use super::membership::Contact;
+use super::reason::StopReason;
+use super::run::{Exit, RunId};
+use super::template::AgentSpec;
+use super::time::Time;
+
+/// All agents, and whether the world can be reached.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// What is known of contact with the world.
+    pub contact: Contact,
+    /// One agent for each entity that has, or had, one.
+    pub agents: BTreeMap<EntityId, Agent>,
+    /// The number of the next run.
+    pub next_run: u64,
+}
+
+/// The agent of one incarnation of an entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// The spawn tick of the entity that it serves.
+    pub incarnation: i64,
+    /// The name of the template that it came of.
+    pub template: String,
+    /// What was started, or is to be started again.
+    pub spec: Arc<AgentSpec>,
+    /// The time from SIGTERM to SIGKILL, if its template is not there any more to say it.
+    pub grace: Duration,
+    /// Restarts since the last run that was long enough.
+    pub attempts: u32,
+    /// Where it stands.
+    pub phase: Phase,
+}
+
+/// Where an agent stands. `design/lifecycle.md` has the table of phase × event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// The executor was asked to start it. It may be stopped, never started again.
+    Starting {
+        /// The run.
+        run: RunId,
+        /// Since when.
+        since: Time,
+    },
+    /// Its process lives.
+    Running {
+        /// The run.
+        run: RunId,
+        /// Its process, and process group.
+        pid: u32,
+        /// Since when.
+        since: Time,
+        /// What answers have said of its lease.
+        lease: Lease,
+    },
+    /// Its processes are to end. Nothing is started for the entity until all of them have.
+    Stopping(Stopping),
+    /// All its processes were ended by the runner. It may be started or forgotten.
+    Stopped {
+        /// Why.
+        why: StopReason,
+    },
+    /// It ended by itself, and nothing was concluded from it yet.
+    Exited(Ended),
+    /// It crashed. It is started when the delay is over.
+    BackingOff {
+        /// How it ended.
+        ended: Ended,
+        /// When the delay is over.
+        until: Time,
+    },
+    /// The world took it along. It is started when the world is back.
+    AwaitingWorld {
+        /// How it ended.
+        ended: Ended,
+        /// When it is tried again even without an answer.
+        retry_at: Time,
+    },
+    /// It is done, and is not started again.
+    Completed {
+        /// How it ended.
+        ended: Ended,
+    },
+    /// It crashed too often, and is not started again.
+    Failed {
+        /// How it ended.
+        ended: Ended,
+    },
+}
+
+/// A run whose processes are to end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stopping {
+    /// The run.
+    pub run: RunId,
+    /// When its process was started.
+    pub started: Time,
+    /// Why.
+    pub why: StopReason,
+    /// When it is killed; none: it has not been asked to end yet.
+    pub deadline: Option<Time>,
+    /// Whether it was killed already.
+    pub killed: bool,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// How.
+    pub how: Outcome,
+    /// When its process was started.
+    pub started: Time,
+    /// When the last of its processes was gone.
+    pub at: Time,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its first process exited.
+    Exit(Exit),
+    /// There never was a process, for this reason.
+    NotStarted(String),
+    /// The runner ended it, as it did not do its work: its entity's lease was gone.
+    Unhealthy,
+}
+
+/// What answers have said of the lease of a running agent's entity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lease {
+    /// Nothing yet: its time to get the first lease runs from the start of the process.
+    #[default]
+    Unseen,
+    /// It was held when last heard of.
+    Held,
+    /// Nothing since contact with the world was lost.
+    Unknown,
+    /// It was gone in `answers` good answers in a row.
+    Gone {
+        /// Since when it counts as gone.
+        since: Time,
+        /// When the latest of the answers was asked for.
+        asked: Time,
+        /// How many answers said so.
+        answers: u32,
+    },
+}
+
+impl Agent {
+    /// Whether a process of it lives, or may.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        match self.phase {
+            Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping(_) => true,
+            Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => false,
+        }
+    }
+
+    /// Whether it has no process but will have one again, so that its place under `max_agents`
+    /// is kept for it.
+    #[must_use]
+    pub fn keeps_place(&self) -> bool {
+        match self.phase {
+            Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. } => true,
+            Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping(_)
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => false,
+        }
+    }
+
+    /// The run whose processes live, or may.
+    #[must_use]
+    pub fn run(&self) -> Option<RunId> {
+        match &self.phase {
+            Phase::Starting { run, .. } | Phase::Running { run, .. } => Some(*run),
+            Phase::Stopping(stopping) => Some(stopping.run),
+            Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => None,
+        }
+    }
+
+    /// Takes in that its process was started.
+    pub fn started(&mut self, pid: u32, now: Time) {
+        match &mut self.phase {
+            Phase::Starting { run, .. } => {
+                let run = *run;
+                self.phase = Phase::Running { run, pid, since: now, lease: Lease::Unseen };
+            }
+            // It was asked to stop before it had started.
+            Phase::Stopping(stopping) => stopping.started = now,
+            Phase::Running { .. }
+            | Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => {}
+        }
+    }
+
+    /// Takes in that its first process has ended while others of its group live on.
+    pub fn leader_exited(&mut self, exit: Exit, now: Time) {
+        if let Phase::Running { run, since, .. } = self.phase {
+            self.phase = Phase::Stopping(Stopping {
+                run,
+                started: since,
+                why: StopReason::Leftovers { exit, at: now },
+                deadline: None,
+                killed: false,
+            });
+        }
+    }
+
+    /// Takes in that none of its processes lives any more, or that there never was one.
+    pub fn gone(&mut self, how: Outcome, now: Time) {
+        let ended = |how, started| Ended { how, started, at: now };
+        let next = match &self.phase {
+            Phase::Starting { since, .. } | Phase::Running { since, .. } => {
+                Phase::Exited(ended(how, *since))
+            }
+            Phase::Stopping(stopping) => match &stopping.why {
+                StopReason::Leftovers { exit, at } => Phase::Exited(Ended {
+                    how: Outcome::Exit(*exit),
+                    started: stopping.started,
+                    at: *at,
+                }),
+                StopReason::LeaseGone { .. } => {
+                    Phase::Exited(ended(Outcome::Unhealthy, stopping.started))
+                }
+                why @ (StopReason::EntityGone
+                | StopReason::NoTemplate
+                | StopReason::Changed(_)
+                | StopReason::NewIncarnation { .. }
+                | StopReason::Shutdown) => Phase::Stopped { why: why.clone() },
+            },
+            Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => return,
+        };
+        self.phase = next;
+    }
+}
+
+impl Observed {
+    /// The entities whose agents live.
+    #[must_use]
+    pub fn live(&self) -> BTreeSet<EntityId> {
+        self.agents.iter().filter(|(_, agent)| agent.is_live()).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Takes in what a good answer says of leases.
+    pub fn heard(&mut self, answer: &Answer) {
+        for (id, agent) in &mut self.agents {
+            let Phase::Running { since, lease, .. } = &mut agent.phase else { continue };
+            let Some(entity) = answer.entities.get(id.as_str()) else { continue };
+            *lease = match answer.heard {
+                _ if entity.leased => Lease::Held,
+                Heard::Asked(asked) if asked >= *since => lease.without(*since, asked),
+                Heard::Asked(_) | Heard::Told => *lease,
+            };
+        }
+    }
+
+    /// Takes in that contact was lost or made anew: a world that restarts forgets its leases, and
+    /// agents must have the time to get theirs again.
+    pub fn disrupted(&mut self) {
+        for agent in self.agents.values_mut() {
+            if let Phase::Running { lease, .. } = &mut agent.phase {
+                *lease = Lease::Unknown;
+            }
+        }
+    }
+}
+
+impl Lease {
+    fn without(self, started: Time, asked: Time) -> Self {
+        match self {
+            Self::Unseen => Self::Gone { since: started, asked, answers: 1 },
+            Self::Held | Self::Unknown => Self::Gone { since: asked, asked, answers: 1 },
+            Self::Gone { since, answers, .. } => {
+                Self::Gone { since, asked, answers: answers.saturating_add(1) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(exit) => write!(f, "{exit}"),
+            Self::NotStarted(error) => write!(f, "not started: {error}"),
+            Self::Unhealthy => f.write_str("stopped as unhealthy"),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Why the runner does what it does. Every action carries one of these, and the log, the status
+//! and `runner plan` print it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::run::Exit;
+use super::template::AgentSpec;
+use super::time::Time;
+
+/// Why an agent is started.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StartReason {
+    /// Its entity has none.
+    NoAgent,
+    /// It crashed, and the delay is over.
+    Restart {
+        /// Which attempt this is, from 1.
+        attempt: u32,
+        /// How many there are before it counts as failed.
+        of: u32,
+    },
+    /// The world took the last one along, and is back.
+    WorldBack,
+    /// The world took the last one along and gives no answer; it is tried all the same.
+    WorldSilent,
+    /// What it runs has changed.
+    Changed(Change),
+    /// Its entity is another incarnation.
+    NewIncarnation {
+        /// The spawn tick before.
+        from: i64,
+        /// The spawn tick now.
+        to: i64,
+    },
+    /// It was stopped for a reason that does not hold any more.
+    WantedAgain,
+}
+
+/// Why an agent is stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StopReason {
+    /// Its entity has left the world.
+    EntityGone,
+    /// No template serves its entity any more.
+    NoTemplate,
+    /// What it runs has changed.
+    Changed(Change),
+    /// Its entity is another incarnation.
+    NewIncarnation {
+        /// The spawn tick before.
+        from: i64,
+        /// The spawn tick now.
+        to: i64,
+    },
+    /// Its entity has had no lease for too long.
+    LeaseGone {
+        /// For how long.
+        lasted: Duration,
+    },
+    /// Its first process ended by itself, but others of its group live on.
+    Leftovers {
+        /// How the first process ended.
+        exit: Exit,
+        /// When.
+        at: Time,
+    },
+    /// The runner is to end.
+    Shutdown,
+}
+
+/// Why nothing more is started for an agent that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// It exited with code 0, and its restart policy is not `always`.
+    Success,
+    /// Its restart policy is `never`.
+    PolicyNever,
+    /// It crashed after this many restarts without a long enough run.
+    TooManyAttempts(u32),
+}
+
+/// Why an agent that ended waits for the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorldReason {
+    /// Contact with the world broke about when the agent ended.
+    Disrupted,
+    /// The world is there, but its latest answer lacks the entity.
+    EntityMissing,
+}
+
+/// Why an agent is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForgetReason {
+    /// Its entity has left the world.
+    EntityGone,
+    /// No template serves its entity any more.
+    NoTemplate,
+    /// The runner is to end.
+    Shutdown,
+}
+
+/// Why an entity that could have an agent has none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Somebody else held its lease at first sight.
+    LeasedElsewhere,
+    /// As many agents as `max_agents` allows are there already.
+    OverLimit,
+    /// No template serves it.
+    NoTemplate,
+    /// The latest answer lacks it.
+    Missing,
+}
+
+/// What of a spec differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    command: bool,
+    env: bool,
+    cwd: bool,
+}
+
+impl Change {
+    /// What differs between two specs; none if nothing does.
+    #[must_use]
+    pub fn between(before: &AgentSpec, after: &AgentSpec) -> Option<Self> {
+        let change = Self {
+            command: before.argv != after.argv,
+            env: before.env != after.env,
+            cwd: before.cwd != after.cwd,
+        };
+        (change.command || change.env || change.cwd).then_some(change)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts =
+            [(self.command, "command"), (self.env, "environment"), (self.cwd, "working directory")];
+        let changed: Vec<_> = parts.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
+        write!(f, "{} changed", changed.join(" and "))
+    }
+}
+
+impl fmt::Display for StartReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAgent => f.write_str("the entity has no agent"),
+            Self::Restart { attempt, of } => write!(f, "restart {attempt} of {of} after a crash"),
+            Self::WorldBack => f.write_str("the world is back"),
+            Self::WorldSilent => f.write_str("the world stays silent; trying without its answer"),
+            Self::Changed(change) => write!(f, "{change}"),
+            Self::NewIncarnation { from, to } => {
+                write!(f, "the entity is a new incarnation (spawn tick {from}, now {to})")
+            }
+            Self::WantedAgain => f.write_str("the entity has an agent again"),
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EntityGone => f.write_str("the entity has left the world"),
+            Self::NoTemplate => f.write_str("no template serves the entity any more"),
+            Self::Changed(change) => write!(f, "{change}"),
+            Self::NewIncarnation { from, to } => {
+                write!(f, "the entity is a new incarnation (spawn tick {from}, now {to})")
+            }
+            Self::LeaseGone { lasted } => {
+                write!(f, "the entity has had no lease for {:.1} s", lasted.as_secs_f64())
+            }
+            Self::Leftovers { exit, .. } => {
+                write!(f, "its first process ended ({exit}) and left others behind")
+            }
+            Self::Shutdown => f.write_str("the runner is stopping"),
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Success => f.write_str("it exited with code 0"),
+            Self::PolicyNever => f.write_str("its restart policy is never"),
+            Self::TooManyAttempts(attempts) => {
+                write!(f, "it crashed again after {attempts} restarts")
+            }
+        }
+    }
+}
+
+impl fmt::Display for WorldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disrupted => "contact with the world broke",
+            Self::EntityMissing => "the world does not have the entity at the moment",
+        })
+    }
+}
+
+impl fmt::Display for ForgetReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EntityGone => "the entity has left the world",
+            Self::NoTemplate => "no template serves the entity any more",
+            Self::Shutdown => "the runner is stopping",
+        })
+    }
+}
+
+impl fmt::Display for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LeasedElsewhere => "somebody else holds the entity's lease",
+            Self::OverLimit => "max_agents are there already",
+            Self::NoTemplate => "no template serves the entity",
+            Self::Missing => "the world does not have the entity at the moment",
+        })
+    }
+}

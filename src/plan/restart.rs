@@ -1,0 +1,93 @@
+//! What follows from the end of a run that nobody asked for.
+
+use std::time::Duration;
+
+use super::desired::Want;
+use super::membership::Contact;
+use super::observed::{Agent, Ended, Outcome};
+use super::reason::{EndReason, WorldReason};
+use super::template::{Backoff, RestartPolicy};
+
+/// What follows from the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    /// The world has been asked whether it was its doing, and has not answered.
+    AskingWorld,
+    /// It was the world's doing: no attempt is spent.
+    World(WorldReason),
+    /// It was the agent's doing: it is started after a delay.
+    Again {
+        /// Which attempt that is, from 1.
+        attempt: u32,
+        /// The delay.
+        delay: Duration,
+    },
+    /// It is not started again, and that is fine.
+    Completed(EndReason),
+    /// It is not started again, and that is not fine.
+    Failed(EndReason),
+}
+
+/// What follows from `ended`, the end of a run of `agent` for which `want` is wanted.
+#[must_use]
+pub fn conclude(
+    agent: &Agent,
+    ended: &Ended,
+    want: &Want,
+    contact: &Contact,
+    backoff: &Backoff,
+) -> Conclusion {
+    let success = matches!(&ended.how, Outcome::Exit(exit) if exit.is_success());
+    let policy = want.template.restart;
+    if policy == RestartPolicy::Never {
+        return if success {
+            Conclusion::Completed(EndReason::Success)
+        } else {
+            Conclusion::Failed(EndReason::PolicyNever)
+        };
+    }
+    // Only of an exit can the world be the cause.
+    if matches!(ended.how, Outcome::Exit(_)) {
+        if contact.took(ended.started, ended.at) {
+            return Conclusion::World(WorldReason::Disrupted);
+        }
+        if !contact.settles(ended.at) {
+            return Conclusion::AskingWorld;
+        }
+        if !want.present {
+            return Conclusion::World(WorldReason::EntityMissing);
+        }
+    }
+    if success && policy == RestartPolicy::OnFailure {
+        return Conclusion::Completed(EndReason::Success);
+    }
+    let attempts = attempts_after(agent, ended, backoff);
+    if attempts >= backoff.max_attempts {
+        return Conclusion::Failed(EndReason::TooManyAttempts(attempts));
+    }
+    Conclusion::Again { attempt: attempts + 1, delay: delay(backoff, attempts) }
+}
+
+/// The attempts that count after a run: none, if it was long enough.
+#[must_use]
+pub fn attempts_after(agent: &Agent, ended: &Ended, backoff: &Backoff) -> u32 {
+    if ended.at - ended.started >= backoff.reset { 0 } else { agent.attempts }
+}
+
+/// The delay before restart number `restart`, from 0.
+#[must_use]
+pub fn delay(backoff: &Backoff, restart: u32) -> Duration {
+    let power = i32::try_from(restart).unwrap_or(i32::MAX);
+    let seconds = backoff.initial.as_secs_f64() * backoff.multiplier.powi(power);
+    // Not a number where nothing grows without bound.
+    if seconds < backoff.max.as_secs_f64() {
+        Duration::from_secs_f64(seconds)
+    } else if backoff.initial.is_zero() {
+        Duration::ZERO
+    } else {
+        backoff.max
+    }
+}
+
+#[cfg(test)]
+mod tests;
