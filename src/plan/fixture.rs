@@ -113,9 +113,15 @@ impl Scene {
         let entities = Arc::new(entities.into_iter().collect());
         let answer = Answer { heard, at: self.now, entities, refused: Arc::default() };
         let live = self.observed.live();
-        match &mut self.membership {
+        match &self.membership {
             None => self.membership = Some(Membership::first(&answer, &self.rules)),
-            Some(membership) => membership.observe(&answer, &self.rules, &live),
+            Some(membership) => {
+                let before = self.desired();
+                let mut membership = membership.clone();
+                let changed = membership.observe(&answer, &self.rules, &live);
+                self.membership = Some(membership);
+                assert!(changed || before == self.desired(), "a change went unsaid");
+            }
         }
         self.observed.heard(&answer);
     }

@@ -64,30 +64,41 @@ impl Membership {
         first
     }
 
-    /// Takes in a later answer. `running` are the entities whose agents are alive.
-    pub fn observe(&mut self, answer: &Answer, rules: &Rules, running: &BTreeSet<EntityId>) {
+    /// Takes in a later answer. `running` are the entities whose agents are alive. Returns whether
+    /// anything that should be may be different now.
+    pub fn observe(
+        &mut self,
+        answer: &Answer,
+        rules: &Rules,
+        running: &BTreeSet<EntityId>,
+    ) -> bool {
         let counts = matches!(answer.heard, Heard::Asked(_));
+        let mut changed = false;
         for (id, member) in &mut self.members {
+            let was_present = member.present();
             match answer.entities.get(id.as_str()) {
                 Some(entity) => {
                     member.missing = 0;
                     if member.entity != *entity {
                         member.entity = entity.clone();
+                        changed = true;
                     }
                 }
                 None if counts => member.missing = member.missing.saturating_add(1),
                 None => {}
             }
+            changed |= was_present != member.present();
         }
         if rules.jit.enabled {
             if counts {
-                self.remove_confirmed(answer, rules, running);
+                changed |= self.remove_confirmed(answer, rules, running);
             }
-            self.add_newcomers(&answer.entities, rules, Arrival::Late);
+            changed |= self.add_newcomers(&answer.entities, rules, Arrival::Late);
         } else {
             self.hold = None;
         }
         self.count_untracked(&answer.entities);
+        changed
     }
 
     /// Takes in that contact was lost or made anew: what was counted against absent entities is
@@ -129,7 +140,12 @@ impl Membership {
         self.untracked = entities.len() - tracked;
     }
 
-    fn remove_confirmed(&mut self, answer: &Answer, rules: &Rules, running: &BTreeSet<EntityId>) {
+    fn remove_confirmed(
+        &mut self,
+        answer: &Answer,
+        rules: &Rules,
+        running: &BTreeSet<EntityId>,
+    ) -> bool {
         let is_missing = |id: &EntityId| self.members.get(id).is_some_and(|m| !m.present());
         let at_stake = running.iter().filter(|id| is_missing(id)).count();
         let empty = answer.entities.is_empty() && !self.members.is_empty();
@@ -137,15 +153,18 @@ impl Membership {
             let since = self.hold.map_or(answer.at, |hold| hold.since);
             self.hold = Some(Hold { since, agents: at_stake });
             if answer.at - since < rules.removal.hold {
-                return;
+                return false;
             }
         } else {
             self.hold = None;
         }
+        let before = self.members.len();
         self.members.retain(|_, member| member.missing < rules.removal.confirmations);
+        self.members.len() != before
     }
 
-    fn add_newcomers(&mut self, entities: &Entities, rules: &Rules, arrival: Arrival) {
+    fn add_newcomers(&mut self, entities: &Entities, rules: &Rules, arrival: Arrival) -> bool {
+        let before = self.members.len();
         let capacity = rules.max_agents.saturating_add(REMEMBERED_BEYOND_MAX);
         // Those that the user named find room however many others there are.
         let named = rules.templates.iter().filter_map(|template| entities.get(&template.name));
@@ -160,6 +179,7 @@ impl Membership {
                 self.members.insert(entity.id.clone(), member);
             }
         }
+        self.members.len() != before
     }
 }
 

@@ -245,6 +245,22 @@ impl AgentSpec {
     }
 }
 
+impl AgentSpec {
+    /// A short name of the spec, the same for equal specs and, but for chance, for no others:
+    /// FNV-1a (64 bits) over all its parts, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let cwd = self.cwd.to_string_lossy();
+        let env = self.env.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
+        let parts = self.argv.iter().map(String::as_str).chain(["\0", &cwd]).chain(env);
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        for byte in parts.flat_map(|part| part.bytes().chain([0xff])) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        format!("{hash:016x}")
+    }
+}
+
 /// An id that begins with a dash would be read as an option unless it is tied to its flag.
 fn entity_flag(id: &str) -> Vec<String> {
     if id.starts_with('-') {

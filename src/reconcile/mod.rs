@@ -1,0 +1,311 @@
+//! The loop: wait for a reason, take in what is, plan, apply, and again until nothing is left.
+//!
+//! Events only wake it. What is done follows from what is, as the pure room sees it; this room
+//! carries the plan's words to the executor and tells what was done.
+
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, error};
+
+use crate::clock::Clock;
+use crate::discovery::View;
+use crate::executor::{Event, Executor, SpawnRequest};
+use crate::plan::{
+    Action, Contact, Desired, EntityId, Intent, Membership, Observed, Outcome, Phase, Plan,
+    Rules, RunId, Site, Start, Time, Verb, plan,
+};
+use report::Report;
+
+/// Passes after one wake-up before the loop waits for the next one, come what may. Two or three
+/// are usual: one that acts, one that draws conclusions, one that finds nothing left.
+const MOST_PASSES: usize = 16;
+
+/// What the configuration comes to at the moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Counts the configurations that were applied, from 1.
+    pub generation: u64,
+    /// All that planning depends on.
+    pub rules: Arc<Rules>,
+    /// Where agents' output goes.
+    pub log_dir: PathBuf,
+    /// Where agents run.
+    pub site: Site,
+    /// Names this runner in the environment of its agents.
+    pub instance: String,
+}
+
+/// Where the loop hears from.
+#[derive(Debug)]
+pub struct Sources {
+    /// The configuration.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// What the user wants of the runner itself.
+    pub intent: watch::Receiver<Intent>,
+    /// What is known of the world.
+    pub view: watch::Receiver<Arc<View>>,
+    /// What happened to agents.
+    pub events: mpsc::UnboundedReceiver<Event>,
+}
+
+/// Puts a question to the world that is asked after this moment.
+pub trait AskWorld {
+    /// Asks. Returns at once; the answer comes with the view.
+    fn ask(&self);
+}
+
+/// Why the loop woke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    Settings,
+    Intent,
+    World,
+    Agent,
+    Timer,
+}
+
+/// Keeps what is as it should be.
+#[derive(Debug)]
+pub struct Reconciler<E, W> {
+    executor: E,
+    world: W,
+    sources: Sources,
+    clock: Clock,
+    settings: Arc<Settings>,
+    intent: Intent,
+    membership: Option<Membership>,
+    answers_seen: u64,
+    observed: Observed,
+    runs: HashMap<RunId, EntityId>,
+    /// Kept as long as nothing that it depends on has changed.
+    desired: Option<Arc<Desired>>,
+    wake_at: Option<Time>,
+    report: Report,
+}
+
+impl<E: Executor, W: AskWorld> Reconciler<E, W> {
+    /// A loop that has not begun.
+    pub fn new(executor: E, world: W, mut sources: Sources, clock: Clock) -> Self {
+        let settings = Arc::clone(&sources.settings.borrow_and_update());
+        Self {
+            executor,
+            world,
+            sources,
+            clock,
+            settings,
+            intent: Intent::Run,
+            membership: None,
+            answers_seen: 0,
+            observed: Observed::default(),
+            runs: HashMap::new(),
+            desired: None,
+            wake_at: None,
+            report: Report::default(),
+        }
+    }
+
+    /// Runs until it was told to stop and no agent is left.
+    pub async fn run(mut self) {
+        loop {
+            self.take_in();
+            self.converge();
+            if self.intent != Intent::Run && self.observed.agents.is_empty() {
+                return;
+            }
+            let wake = self.wait().await;
+            debug!(?wake, "woke");
+        }
+    }
+
+    /// Waits for the next reason to look.
+    async fn wait(&mut self) -> Wake {
+        let timer = async {
+            match self.wake_at {
+                Some(at) => tokio::time::sleep_until(self.clock.instant(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let now = self.clock.now();
+        // A source whose sender is gone has nothing more to say; the others go on.
+        tokio::select! {
+            Some(event) = self.sources.events.recv() => {
+                self.happened(&event, now);
+                Wake::Agent
+            }
+            Ok(()) = self.sources.intent.changed() => Wake::Intent,
+            Ok(()) = self.sources.settings.changed() => Wake::Settings,
+            Ok(()) = self.sources.view.changed() => Wake::World,
+            () = timer => Wake::Timer,
+        }
+    }
+
+    /// Fetches all that is known by now.
+    fn take_in(&mut self) {
+        let now = self.clock.now();
+        while let Ok(event) = self.sources.events.try_recv() {
+            self.happened(&event, now);
+        }
+        let intent = *self.sources.intent.borrow_and_update();
+        if intent != self.intent {
+            self.intent = intent;
+            self.desired = None;
+            report::intent(intent, self.observed.live().len());
+        }
+        let settings = Arc::clone(&self.sources.settings.borrow_and_update());
+        if settings.generation != self.settings.generation {
+            self.reconfigure(settings);
+        }
+        let view = Arc::clone(&self.sources.view.borrow_and_update());
+        // A view of the world before is none of this one.
+        if view.server == self.settings.site.server {
+            self.look_at_world(&view);
+        }
+    }
+
+    fn reconfigure(&mut self, settings: Arc<Settings>) {
+        if settings.site.server != self.settings.site.server {
+            self.membership = None;
+            self.answers_seen = 0;
+            self.observed.contact = Contact::default();
+        }
+        self.settings = settings;
+        self.desired = None;
+    }
+
+    fn look_at_world(&mut self, view: &View) {
+        let broke = view.disrupted_at > self.observed.contact.disrupted;
+        // A view is the latest of possibly several: a failure after the answer voids the counts
+        // that the answer added, one before it does not.
+        if broke && view.reachable {
+            self.disrupted();
+        }
+        if let Some(answer) = view.latest.as_ref().filter(|_| view.answers > self.answers_seen) {
+            self.answers_seen = view.answers;
+            let rules = &self.settings.rules;
+            let changed = match &mut self.membership {
+                Some(membership) => membership.observe(answer, rules, &self.observed.live()),
+                None => {
+                    self.membership = Some(Membership::first(answer, rules));
+                    true
+                }
+            };
+            if changed {
+                self.desired = None;
+            }
+            self.observed.heard(answer);
+            self.report.refused(&answer.refused);
+        }
+        if broke && !view.reachable {
+            self.disrupted();
+        }
+        self.observed.contact = Contact {
+            reachable: view.reachable,
+            asked: view.latest_asked,
+            disrupted: view.disrupted_at,
+        };
+        if let Some(membership) = &self.membership {
+            self.report.membership(membership, &self.settings.rules);
+        }
+    }
+
+    fn disrupted(&mut self) {
+        self.observed.disrupted();
+        if let Some(membership) = &mut self.membership {
+            membership.disrupted();
+        }
+    }
+
+    fn happened(&mut self, event: &Event, now: Time) {
+        let Some(id) = self.runs.get(&event.run()).cloned() else { return };
+        let Some(agent) = self.observed.agents.get_mut(&id) else { return };
+        report::happened(&id, agent, event);
+        match event {
+            Event::Started { pid, .. } => agent.started(*pid, now),
+            Event::Exited { exit, .. } => agent.leader_exited(*exit, now),
+            Event::SpawnFailed { run, error } => {
+                self.runs.remove(run);
+                agent.gone(Outcome::NotStarted(error.clone()), now);
+            }
+            Event::Gone { run, exit } => {
+                self.runs.remove(run);
+                agent.gone(Outcome::Exit(*exit), now);
+            }
+        }
+        // Whether a crash or a lost world is behind it, only the world can tell.
+        if matches!(agent.phase, Phase::Exited(_)) {
+            self.world.ask();
+        }
+    }
+
+    /// Plans and applies until nothing is left to do.
+    fn converge(&mut self) {
+        for _ in 0..MOST_PASSES {
+            let now = self.clock.now();
+            let desired = self.desired();
+            let plan = plan(&desired, &self.observed, now);
+            self.wake_at = plan.wake_at;
+            self.report.pending(&plan.pending);
+            self.apply(&plan, now);
+            if plan.actions.is_empty() {
+                return;
+            }
+        }
+        error!("the plan did not come to rest within {MOST_PASSES} passes");
+        self.wake_at = Some(self.clock.now() + std::time::Duration::from_secs(1));
+    }
+
+    fn desired(&mut self) -> Arc<Desired> {
+        let settings = &self.settings;
+        let desired = self.desired.get_or_insert_with(|| {
+            let rules = &settings.rules;
+            let membership = self.membership.as_ref();
+            Arc::new(Desired::new(self.intent, rules, &settings.site, membership))
+        });
+        Arc::clone(desired)
+    }
+
+    fn apply(&mut self, plan: &Plan, now: Time) {
+        for action in &plan.actions {
+            report::action(action, now);
+            self.observed.note(action, now);
+            let Action { id, verb } = action;
+            match verb {
+                Verb::Start(start) => self.start(id, start),
+                Verb::Stop { run, .. } => self.executor.terminate(*run),
+                Verb::Kill { run, .. } => self.executor.kill(*run),
+                Verb::Forget { .. }
+                | Verb::BackOff { .. }
+                | Verb::AwaitWorld { .. }
+                | Verb::Complete { .. }
+                | Verb::Fail { .. } => {}
+            }
+        }
+        if !plan.actions.is_empty() {
+            report::pass(plan, &self.observed);
+        }
+    }
+
+    fn start(&mut self, id: &EntityId, start: &Start) {
+        self.runs.insert(start.run, id.clone());
+        let markers = BTreeMap::from([
+            ("RUNNER_INSTANCE".to_owned(), self.settings.instance.clone()),
+            ("RUNNER_INCARNATION".to_owned(), start.incarnation.to_string()),
+            ("RUNNER_TEMPLATE".to_owned(), start.template.clone()),
+            ("RUNNER_SPEC".to_owned(), start.spec.digest()),
+        ]);
+        self.executor.spawn(SpawnRequest {
+            run: start.run,
+            entity: id.clone(),
+            spec: (*start.spec).clone(),
+            markers,
+            log_dir: self.settings.log_dir.clone(),
+        });
+    }
+}

@@ -1,0 +1,212 @@
+//! What the loop tells people: one line an action with its reason, and what is odd about the
+//! world once, when it becomes so. The field `event` is stable; the message is for people.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use crate::executor::Event;
+use crate::plan::{
+    Action, Agent, Ended, EntityId, Hold, Intent, Membership, Observed, Pending, Phase, Plan,
+    Refused, Rules, Start, Time, Verb,
+};
+
+/// Lines about single entities at one time; beyond that a count is given.
+const MOST_LINES: usize = 20;
+
+/// What was told already, so that it is told once.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pending: BTreeMap<EntityId, Pending>,
+    hold: Option<Hold>,
+    untracked: usize,
+    refused: Arc<Refused>,
+}
+
+impl Report {
+    /// Tells of entities that have no agent for now.
+    pub(super) fn pending(&mut self, pending: &BTreeMap<EntityId, Pending>) {
+        if self.pending == *pending {
+            return;
+        }
+        let before = std::mem::replace(&mut self.pending, pending.clone());
+        let is_new = |(id, why): &(&EntityId, &Pending)| before.get(*id) != Some(*why);
+        let news: Vec<_> = pending.iter().filter(is_new).collect();
+        for (id, why) in news.iter().take(MOST_LINES) {
+            match why {
+                Pending::NoTemplate => {
+                    warn!(event = "agent.pending", entity = %id, reason = %why, "no agent");
+                }
+                Pending::LeasedElsewhere => {
+                    info!(event = "agent.pending", entity = %id, reason = %why, "no agent yet");
+                }
+                Pending::OverLimit | Pending::Missing => {
+                    debug!(event = "agent.pending", entity = %id, reason = %why, "no agent yet");
+                }
+            }
+        }
+        if news.len() > MOST_LINES {
+            let more = news.len() - MOST_LINES;
+            info!(event = "agent.pending", count = more, "more entities have no agent yet");
+        }
+        let over_limit = |pending: &BTreeMap<EntityId, Pending>| {
+            pending.values().filter(|why| **why == Pending::OverLimit).count()
+        };
+        let count = over_limit(pending);
+        if count != over_limit(&before) {
+            warn!(
+                event = "limit.waiting",
+                count, "entities wait for an agent, as max_agents are there already"
+            );
+        }
+    }
+
+    /// Tells of holds, and of entities that are only counted.
+    pub(super) fn membership(&mut self, membership: &Membership, rules: &Rules) {
+        let hold = membership.hold();
+        match (self.hold, hold) {
+            (None, Some(Hold { agents, .. })) => warn!(
+                event = "removal.held",
+                agents,
+                hold_ms = millis(rules.removal.hold),
+                "the world's answer would remove too many agents at once; it must stand first"
+            ),
+            (Some(_), None) => info!(event = "removal.released", "no removal is held any more"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        self.hold = hold;
+        let untracked = membership.untracked();
+        if untracked != self.untracked {
+            let why = if rules.jit.enabled {
+                "there are too many of them"
+            } else {
+                "they came after the first answer, and JIT is off"
+            };
+            info!(event = "entities.ignored", count = untracked, reason = why, "entities ignored");
+            self.untracked = untracked;
+        }
+    }
+
+    /// Tells of what the world said and could not be used.
+    pub(super) fn refused(&mut self, refused: &Arc<Refused>) {
+        if self.refused != *refused {
+            for (id, why) in &refused.examples {
+                warn!(event = "entity.refused", id = %id, reason = %why, "entity refused");
+            }
+            if refused.count > refused.examples.len() {
+                warn!(event = "entity.refused", count = refused.count, "entities refused");
+            }
+            self.refused = Arc::clone(refused);
+        }
+    }
+}
+
+/// Tells that the user wants something else of the runner itself.
+pub(super) fn intent(intent: Intent, live: usize) {
+    match intent {
+        Intent::Run => {}
+        Intent::Stop => info!(event = "runner.stopping", live, "stopping all agents"),
+        Intent::Kill => warn!(event = "runner.killing", live, "killing all agents"),
+    }
+}
+
+/// Tells what happened to an agent, before it is taken in.
+pub(super) fn happened(id: &EntityId, agent: &Agent, event: &Event) {
+    let run = event.run();
+    match event {
+        Event::Started { pid, .. } => {
+            info!(event = "agent.started", entity = %id, %run, pid, template = agent.template, "started");
+        }
+        Event::SpawnFailed { error, .. } => {
+            error!(event = "agent.not_started", entity = %id, %run, %error, "could not be started");
+        }
+        Event::Exited { exit, .. } => {
+            info!(event = "agent.leader_exited", entity = %id, %run, %exit, "its first process ended, others live");
+        }
+        Event::Gone { exit, .. } => match &agent.phase {
+            Phase::Stopping(stopping) => {
+                info!(event = "agent.gone", entity = %id, %run, %exit, reason = %stopping.why, "stopped");
+            }
+            Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => {
+                info!(event = "agent.exited", entity = %id, %run, %exit, "ended by itself");
+            }
+        },
+    }
+}
+
+/// Tells what is done for one entity, and why.
+pub(super) fn action(action: &Action, now: Time) {
+    let Action { id, verb } = action;
+    match verb {
+        Verb::Start(start) => starting(id, start),
+        Verb::Stop { run, grace, why } => {
+            let grace_ms = millis(*grace);
+            info!(event = "agent.stopping", entity = %id, %run, grace_ms, reason = %why, "stopping");
+        }
+        Verb::Kill { run, why } => {
+            warn!(event = "agent.killing", entity = %id, %run, reason = %why, "killing");
+        }
+        Verb::Forget { why } => {
+            debug!(event = "agent.forgotten", entity = %id, reason = %why, "forgotten");
+        }
+        Verb::BackOff { ended, until, attempt, of } => {
+            let delay_ms = millis(*until - now);
+            let after = &ended.how;
+            warn!(event = "agent.backoff", entity = %id, attempt, of, delay_ms, reason = %after, "will be restarted");
+        }
+        Verb::AwaitWorld { ended, why, .. } => {
+            let exit = &ended.how;
+            info!(event = "agent.waiting_for_world", entity = %id, %exit, reason = %why, "waits for the world");
+        }
+        Verb::Complete { ended, why } => {
+            let ran_ms = ran(ended);
+            info!(event = "agent.completed", entity = %id, exit = %ended.how, ran_ms, reason = %why, "completed");
+        }
+        Verb::Fail { ended, why } => {
+            let ran_ms = ran(ended);
+            error!(event = "agent.failed", entity = %id, exit = %ended.how, ran_ms, reason = %why, "failed; a changed template starts it again");
+        }
+    }
+}
+
+fn starting(id: &EntityId, start: &Start) {
+    info!(
+        event = "agent.starting",
+        entity = %id,
+        run = %start.run,
+        template = start.template,
+        chosen_by = %start.chosen_by,
+        attempt = start.attempts,
+        reason = %start.why,
+        "starting"
+    );
+}
+
+/// Sums up a pass that did something.
+pub(super) fn pass(plan: &Plan, observed: &Observed) {
+    debug!(
+        event = "pass",
+        actions = plan.actions.len(),
+        unchanged = plan.unchanged,
+        pending = plan.pending.len(),
+        agents = observed.agents.len(),
+        "pass"
+    );
+}
+
+fn ran(ended: &Ended) -> u64 {
+    millis(ended.at - ended.started)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
