@@ -8,6 +8,7 @@
 //! The room knows nothing of the runner: whatever works against this server works against
 //! another one that keeps the contract.
 
+pub mod agent;
 pub mod definition;
 
 mod core;
@@ -16,6 +17,8 @@ mod server;
 mod services;
 mod state;
 
+#[cfg(test)]
+mod tests;
 
 pub use definition::{Definition, EntityDefinition, ObjectDefinition};
 pub use server::{Handle, ServeError, World, serve};
