@@ -1,6 +1,6 @@
 //! What the world said, once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::entity::{BadEntity, Entity, EntityId};
@@ -80,6 +80,20 @@ impl Entities {
         }
     }
 
+    /// Removes all entities with these ids, in one pass over the others.
+    pub fn remove_all(&mut self, gone: &HashSet<EntityId>) {
+        if gone.is_empty() {
+            return;
+        }
+        self.in_order.retain(|entity| !gone.contains(&entity.id));
+        self.by_id.retain(|id, _| !gone.contains(id));
+        for (index, entity) in self.in_order.iter().enumerate() {
+            if let Some(place) = self.by_id.get_mut(&entity.id) {
+                *place = index;
+            }
+        }
+    }
+
     /// The entity with this id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Entity> {
@@ -125,6 +139,12 @@ impl Refused {
         self.add(id, "the id came twice; the first one is used".to_owned());
     }
 
+    /// Notes that the entity with this id is described at too great a length: in more than
+    /// `limit` bytes.
+    pub fn note_oversized(&mut self, id: &str, limit: usize) {
+        self.add(id, format!("it is described in more than {limit} bytes"));
+    }
+
     fn add(&mut self, id: &str, why: String) {
         self.count += 1;
         if self.examples.len() < EXAMPLES {
@@ -133,3 +153,6 @@ impl Refused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
