@@ -1,9 +1,38 @@
 //! The world client: connects, asks, backs off, and publishes what it knows.
+//!
+//! ```text
+//! Settings ──► client ──► link ──► the world: List, again and again · Watch, where offered
+//!    ask() ──►   │  ▲                  │ bytes
+//!                │  └── retry          ▼
+//!                │                  convert ──► publish ──► View
+//!                └──► contact ──► log
+//! ```
+//!
+//! One task owns it all. What the world once said is never forgotten here because the world is
+//! silent: [`View::latest`] stays, and [`View::reachable`] says that it may be out of date.
+
+mod client;
+mod contact;
+mod convert;
+mod failure;
+mod link;
+mod offload;
+mod publish;
+mod retry;
+mod watcher;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::clock::Clock;
 use crate::plan::{Answer, Time};
+use client::Client;
 
 /// Which world to ask, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,18 +52,57 @@ pub struct Settings {
 pub struct View {
     /// The server that this view is of.
     pub server: String,
-    /// How many good answers there were; a reader that skipped some can tell.
+    /// How many good answers there were, asked for or told; a reader that skipped some can tell.
     pub answers: u64,
     /// The latest good answer. None: this server has never answered.
     pub latest: Option<Answer>,
-    /// The latest good answer to a question.
+    /// When the latest question was asked that got a good answer: the world was there after that.
+    /// `latest` may be newer, and then is [`Told`](crate::plan::Heard::Told).
     pub latest_asked: Option<Time>,
     /// Whether the latest call succeeded.
     pub reachable: bool,
     /// When contact was last known to be broken: a call failed, or a connection had to be made
-    /// anew after the first one.
+    /// anew after the first one. In the latter case `latest_asked` is not earlier, as the
+    /// question was sent on the new connection.
     pub disrupted_at: Option<Time>,
 }
 
-#[expect(dead_code, reason = "placeholder until the client is written")]
-type Published = Arc<View>;
+/// A running world client. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Discovery {
+    view: watch::Receiver<Arc<View>>,
+    asks: watch::Sender<u64>,
+    task: AbortHandle,
+}
+
+/// Starts to ask the world, with the settings as they are and as they change. Once their sender
+/// is gone, the last ones stay. Needs a tokio runtime.
+#[must_use]
+pub fn start(settings: watch::Receiver<Settings>, clock: Clock) -> Discovery {
+    let (asks, asked) = watch::channel(0);
+    let client = Client::new(settings, asked, clock);
+    let view = client.view();
+    let task = tokio::spawn(client.run()).abort_handle();
+    Discovery { view, asks, task }
+}
+
+impl Discovery {
+    /// What is known of the world, now and whenever it changes.
+    #[must_use]
+    pub fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// Asks the world, at once: a question that is put after this moment will be answered in a
+    /// view whose `latest_asked` is not earlier than now, or fail. If a call is under way, which
+    /// may be about things as they were, another one follows it. Many asks are one question.
+    pub fn ask(&self) {
+        self.asks.send_modify(|asks| *asks = asks.wrapping_add(1));
+    }
+}
+
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

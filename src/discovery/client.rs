@@ -1,0 +1,323 @@
+//! The loop: waits for what happens, and puts the next question when it is due.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use super::contact::Contact;
+use super::convert::{Listing, MAX_ENTITIES, Unusable};
+use super::failure::Failure;
+use super::link::{Connections, Link, Made};
+use super::offload::{MANY_BYTES, offload};
+use super::publish::Publisher;
+use super::retry::Retry;
+use super::watcher::{News, Watcher};
+use super::{Settings, View};
+use crate::clock::Clock;
+use crate::plan::Time;
+
+/// How long after a failed call the next one is made: the first time, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// The least time from one question to the next where nobody asks for it, or where the last
+/// one failed.
+const MIN_GAP: Duration = Duration::from_millis(100);
+
+type Call = Pin<Box<dyn Future<Output = Result<Listing, Failure>> + Send>>;
+
+/// The task that owns it all.
+pub(super) struct Client {
+    clock: Clock,
+    settings: Settings,
+    changes: Option<watch::Receiver<Settings>>,
+    asks: watch::Receiver<u64>,
+    publisher: Publisher,
+    session: Session,
+}
+
+/// What is going on with one server.
+struct Session {
+    connections: Connections,
+    link: Result<Link, String>,
+    /// The connection of the latest good answer.
+    connection: Option<u64>,
+    retry: Retry,
+    contact: Contact,
+    watcher: Watcher,
+    call: Option<Call>,
+    /// When the latest call began.
+    started: Time,
+    next: Next,
+    /// Somebody has asked since the latest call began.
+    asked: bool,
+    /// Events were published since the latest call began, that its answer may not know of.
+    told: bool,
+}
+
+/// When the next question is due.
+#[derive(Clone, Copy)]
+enum Next {
+    /// At this time.
+    At(Time),
+    /// The latest call failed: try again at this time.
+    Retry(Time),
+    /// At the interval after this answer.
+    After(Time),
+}
+
+impl Session {
+    fn new(server: &str, clock: Clock) -> Self {
+        let connections = Connections::default();
+        Self {
+            link: Link::new(server, clock, connections.clone()),
+            connections,
+            connection: None,
+            retry: Retry::new(RETRY.0, RETRY.1),
+            contact: Contact::new(clock.now()),
+            watcher: Watcher::new(),
+            call: None,
+            started: Time::default(),
+            next: Next::At(Time::default()),
+            asked: false,
+            told: false,
+        }
+    }
+
+    /// When the next call is to be made. None: one is being made.
+    fn call_at(&self, interval: Duration) -> Option<Time> {
+        if self.call.is_some() {
+            return None;
+        }
+        let (usually, if_asked) = match self.next {
+            Next::At(time) => (time, Time::default()),
+            Next::Retry(time) => (time, self.started + MIN_GAP),
+            Next::After(answer) => (answer + interval.max(MIN_GAP), Time::default()),
+        };
+        Some(if self.asked { usually.min(if_asked) } else { usually })
+    }
+
+    /// When the watch is to be opened: not before the world has answered again.
+    fn watch_at(&self) -> Option<Time> {
+        match self.next {
+            Next::After(_) => self.watcher.open_at(self.connection?),
+            Next::At(_) | Next::Retry(_) => None,
+        }
+    }
+
+    /// The watch ended, perhaps because the world did.
+    fn watch_ended(&mut self, now: Time) {
+        self.watcher.ended(now);
+        self.asked = true;
+        if let Next::After(_) = self.next {
+            self.next = Next::At(now);
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn new(
+        mut changes: watch::Receiver<Settings>,
+        asks: watch::Receiver<u64>,
+        clock: Clock,
+    ) -> Self {
+        let settings = changes.borrow_and_update().clone();
+        let publisher = Publisher::new(&settings.server);
+        let session = Session::new(&settings.server, clock);
+        Self { clock, settings, changes: Some(changes), asks, publisher, session }
+    }
+
+    pub(super) fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.publisher.subscribe()
+    }
+
+    /// Runs until nobody can ask any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let wake_at = self.do_what_is_due();
+            tokio::select! {
+                change = changed(&mut self.changes) => self.configure(change),
+                asked = self.asks.changed() => match asked {
+                    Ok(()) => self.session.asked = true,
+                    Err(_) => return,
+                },
+                outcome = finished(&mut self.session.call) => self.answered(outcome),
+                news = self.session.watcher.next() => self.heard(news).await,
+                () = sleep_until(self.clock, wake_at) => {}
+            }
+        }
+    }
+
+    /// Does what is due now, and says when something will be due next.
+    fn do_what_is_due(&mut self) -> Option<Time> {
+        let now = self.clock.now();
+        let session = &mut self.session;
+        if session.call_at(self.settings.interval).is_some_and(|at| at <= now) {
+            // What was asked up to here is answered by this call.
+            self.asks.mark_unchanged();
+            session.asked = false;
+            session.told = false;
+            session.started = now;
+            session.call = Some(call(&session.link, self.settings.timeout));
+        }
+        if session.watch_at().is_some_and(|at| at <= now)
+            && let Ok(link) = &session.link
+        {
+            session.watcher.open(Box::pin(link.watch(self.settings.timeout)));
+        }
+        if let Some(notice) = session.contact.remind(now, self.settings.connection_timeout) {
+            notice.log(&self.settings.server);
+        }
+        let next = [
+            session.call_at(self.settings.interval),
+            session.watch_at(),
+            session.contact.remind_at(self.settings.connection_timeout),
+        ];
+        next.into_iter().flatten().min()
+    }
+
+    fn configure(&mut self, change: Option<Settings>) {
+        let Some(settings) = change else {
+            self.changes = None;
+            return;
+        };
+        let before = std::mem::replace(&mut self.settings, settings);
+        if before.server != self.settings.server {
+            let server = &self.settings.server;
+            info!(server, before = before.server, "another world from now on");
+            self.publisher.server(server);
+            self.session = Session::new(server, self.clock);
+        }
+    }
+
+    fn answered(&mut self, outcome: Result<Listing, Failure>) {
+        let now = self.clock.now();
+        self.session.call = None;
+        match outcome {
+            Ok(listing) => self.succeeded(listing, now),
+            Err(failure) => self.failed(&failure, now),
+        }
+    }
+
+    fn succeeded(&mut self, listing: Listing, now: Time) {
+        let session = &mut self.session;
+        let Made { count, last } = session.connections.made();
+        let reconnected = session.connection.replace(count).is_some_and(|before| before != count);
+        let entities = listing.entities.len();
+        let refused = listing.refused.count;
+        // The question was sent when there was a connection to send it on.
+        let asked = session.started.max(last);
+        self.publisher.asked(listing, (asked, now), reconnected.then_some(last));
+        session.retry.reset();
+        session.next =
+            if session.told { Next::At(session.started + MIN_GAP) } else { Next::After(now) };
+        debug!(server = self.settings.server, entities, refused, "the world answered");
+        if let Some(notice) = session.contact.answered(now, entities, reconnected) {
+            notice.log(&self.settings.server);
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure, now: Time) {
+        let session = &mut self.session;
+        self.publisher.failed(now);
+        session.next = Next::Retry(now + session.retry.next_wait());
+        if let Failure::Deadline(_) = failure {
+            // The connection may be dead without our knowing it: a host that vanished, or a
+            // handshake that was lost and that the kernel repeats ever more rarely.
+            let connections = session.connections.clone();
+            session.link = Link::new(&self.settings.server, self.clock, connections);
+            session.watcher.close();
+        }
+        debug!(server = self.settings.server, error = %failure, "a call to the world failed");
+        if let Some(notice) = session.contact.failed(now, failure) {
+            notice.log(&self.settings.server);
+        }
+    }
+
+    async fn heard(&mut self, news: News) {
+        let now = self.clock.now();
+        let connection = self.session.connections.made().count;
+        let server = &self.settings.server;
+        let session = &mut self.session;
+        match news {
+            News::Opened(events) => {
+                if session.watcher.opened(events, connection, now) {
+                    info!(server, "the world tells of changes as they happen");
+                }
+                // It is news that there is another connection.
+                session.asked |= session.connection != Some(connection);
+            }
+            News::Told(events) => {
+                session.told = true;
+                match self.publisher.told(events, now).await {
+                    Ok(()) => {}
+                    Err(error @ Unusable::TooMany(_)) => {
+                        warn!(server, %error, "the world's events are left unread: it is polled");
+                        session.watcher.refused(connection);
+                    }
+                    Err(error) => {
+                        debug!(server, %error, "the world's events cannot be used");
+                        session.watch_ended(now);
+                    }
+                }
+            }
+            News::Ended(failure) if failure.is_unimplemented() => {
+                session.watcher.refused(connection);
+                info!(
+                    server,
+                    interval_ms = self.settings.interval.as_millis(),
+                    "the world does not tell of changes: it is polled"
+                );
+            }
+            News::Ended(error) => {
+                debug!(server, %error, "the world's events ended");
+                session.watch_ended(now);
+            }
+        }
+    }
+}
+
+/// One question: sent, awaited, and its answer read.
+fn call(link: &Result<Link, String>, timeout: Duration) -> Call {
+    let listed = match link {
+        Ok(link) => link.list(timeout),
+        Err(why) => {
+            let failure = Failure::Address(why.clone());
+            return Box::pin(async { Err(failure) });
+        }
+    };
+    Box::pin(async move {
+        let response = listed.await?;
+        let long = response.len() > MANY_BYTES;
+        Ok(offload(long, || Listing::read(response, MAX_ENTITIES)).await??)
+    })
+}
+
+/// The settings when they have changed. None: they will not change any more.
+async fn changed(changes: &mut Option<watch::Receiver<Settings>>) -> Option<Settings> {
+    match changes {
+        Some(changes) => {
+            changes.changed().await.ok()?;
+            Some(changes.borrow_and_update().clone())
+        }
+        None => pending().await,
+    }
+}
+
+/// What came of the call, if there is one.
+async fn finished(call: &mut Option<Call>) -> Result<Listing, Failure> {
+    match call {
+        Some(call) => call.await,
+        None => pending().await,
+    }
+}
+
+async fn sleep_until(clock: Clock, time: Option<Time>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(clock.instant(time)).await,
+        None => pending().await,
+    }
+}
