@@ -72,6 +72,10 @@ async fn a_world_that_dies_and_returns_between_two_questions_is_noticed() {
     let mut world = World::start(&["a"]);
     let mut subject = Subject::start(settings(&world.server()));
     subject.until_answers(1).await;
+    // With the watch refused and this answered, no call is under way.
+    reaches(&world.script.watches, 1).await;
+    subject.discovery.ask();
+    subject.until_answers(2).await;
     let before = subject.clock.now();
     world.kill().await;
     world.revive();
@@ -82,7 +86,7 @@ async fn a_world_that_dies_and_returns_between_two_questions_is_noticed() {
     subject.discovery.ask();
     subject.view.changed().await.unwrap();
     let view = subject.view.borrow().clone();
-    assert!(view.reachable && view.answers == 2, "it was never seen to be away: {view:?}");
+    assert!(view.reachable && view.answers == 3, "it was never seen to be away: {view:?}");
     assert!(view.disrupted_at.unwrap() >= before);
     assert!(view.latest_asked >= view.disrupted_at, "it was there after that");
 }
