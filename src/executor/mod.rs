@@ -4,7 +4,14 @@ use std::path::PathBuf;
 
 use crate::plan::{AgentSpec, EntityId, Exit, RunId};
 
+pub mod local;
+#[cfg(test)]
+pub(crate) mod misbehave;
+
+pub use local::{Local, log_name};
+
 /// Starts and ends agents. No method blocks or fails: what came of it is told by an [`Event`].
+/// What is asked of a run that has not started yet is done right after its start.
 pub trait Executor {
     /// Starts a process, the leader of a new process group.
     /// Answered by [`Event::Started`] or [`Event::SpawnFailed`].

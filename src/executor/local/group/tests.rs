@@ -1,0 +1,59 @@
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use super::*;
+use crate::executor::misbehave::{eventually, misbehave};
+
+fn led_by(args: &[&str]) -> (Child, Pid) {
+    let leader = Command::new(misbehave()).args(args).process_group(0).spawn().unwrap();
+    let pid = Pid::from_raw(leader.id().try_into().unwrap()).unwrap();
+    (leader, pid)
+}
+
+fn finish(mut leader: Child) {
+    leader.kill().unwrap();
+    leader.wait().unwrap();
+}
+
+fn how_many(leader: Pid) -> usize {
+    look(&HashSet::from([leader])).unwrap().get(&leader).map_or(0, Vec::len)
+}
+
+#[test]
+fn members_are_all_but_the_leader() {
+    let (leader, pid) = led_by(&["--fork", "3"]);
+    eventually("three members", || how_many(pid) == 3);
+    rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).unwrap();
+    eventually("no members", || how_many(pid) == 0);
+    finish(leader);
+}
+
+#[test]
+fn one_look_tells_groups_apart() {
+    let (one, one_pid) = led_by(&["--fork", "1", "--grandchild-exit-after-ms", "60000"]);
+    let (two, two_pid) = led_by(&["--fork", "2"]);
+    eventually("both", || {
+        let found = look(&HashSet::from([one_pid, two_pid])).unwrap();
+        let count = |leader| found.get(&leader).map_or(0, Vec::len);
+        count(one_pid) == 1 && count(two_pid) == 2
+    });
+    for (leader, pid) in [(one, one_pid), (two, two_pid)] {
+        rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).unwrap();
+        finish(leader);
+    }
+}
+
+#[test]
+fn a_zombie_that_nobody_reaps_has_ended() {
+    let temp = tempfile::tempdir().unwrap();
+    let touched = temp.path().join("touched");
+    let touch = touched.to_str().unwrap();
+    let (leader, pid) =
+        led_by(&["--fork", "1", "--grandchild-touch", touch, "--grandchild-exit-after-ms", "0"]);
+    eventually("a member", || touched.exists());
+    eventually("no member", || how_many(pid) == 0);
+    let line = fs::read_to_string(&touched).unwrap();
+    let zombie = line.split_whitespace().next().unwrap();
+    assert!(fs::exists(format!("/proc/{zombie}")).unwrap(), "it was to stay a zombie");
+    finish(leader);
+}

@@ -1,0 +1,140 @@
+//! Agents as processes of this machine (Linux).
+//!
+//! ```text
+//! spawn ──► task of the run: start ─► Started ─► wait on the leader's pidfd ─► Exited
+//!                ▲                                                              │
+//! terminate/kill ┘ (in order, by the run's own task)   wait for the group ─► reap ─► Gone
+//! ```
+//!
+//! The leader is reaped last. Until then its zombie pins its process id, which is the group's
+//! number as well, so a signal to the group can never hit a stranger; and as one task both sends
+//! the signals and reaps, no signal can come after the reap.
+
+mod group;
+mod leader;
+mod log_name;
+mod pidfd;
+mod run;
+mod start;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::process::Signal;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use self::group::Groups;
+use self::run::{Order, supervise};
+use super::{Event, Executor, SpawnRequest};
+use crate::plan::RunId;
+
+pub use self::log_name::log_name;
+
+/// Starts agents as children of this process, each the leader of its own process group.
+///
+/// Dropping it ends no agent, and those that run are still waited for while the runtime lives.
+#[derive(Debug)]
+pub struct Local {
+    runtime: Handle,
+    shared: Arc<Shared>,
+}
+
+/// What the tasks of all runs have in common.
+#[derive(Debug)]
+struct Shared {
+    /// Held during the blocking part of a start.
+    starts: Semaphore,
+    groups: Groups,
+    events: UnboundedSender<Event>,
+    /// The runs that are not over.
+    runs: Mutex<HashMap<RunId, UnboundedSender<Order>>>,
+}
+
+impl Local {
+    /// An executor without agents, and what will be told about the agents that it starts.
+    ///
+    /// # Panics
+    ///
+    /// If it is called outside a tokio runtime, or on one without its IO driver.
+    #[must_use]
+    pub fn new() -> (Self, UnboundedReceiver<Event>) {
+        if let Err(error) = heed_children() {
+            tracing::warn!(%error, "cannot tell whether exits of children are ignored");
+        }
+        let runtime = Handle::current();
+        let (events, received) = mpsc::unbounded_channel();
+        let shared = Shared {
+            starts: Semaphore::new(thread::available_parallelism().map_or(2, NonZero::get)),
+            groups: Groups::new(&runtime),
+            events,
+            runs: Mutex::default(),
+        };
+        (Self { runtime, shared: Arc::new(shared) }, received)
+    }
+
+    fn order(&self, run: RunId, order: Order) {
+        if let Some(orders) = self.shared.runs().get(&run) {
+            // It fails if the run was over a moment ago: then there is nothing to do.
+            let _ = orders.send(order);
+        }
+    }
+}
+
+impl Executor for Local {
+    fn spawn(&self, request: SpawnRequest) {
+        let (sender, orders) = mpsc::unbounded_channel();
+        self.shared.runs().insert(request.run, sender);
+        self.runtime.spawn(supervise(request, orders, Arc::clone(&self.shared)));
+    }
+
+    fn terminate(&self, run: RunId) {
+        self.order(run, Order::Terminate);
+    }
+
+    fn kill(&self, run: RunId) {
+        self.order(run, Order::Kill);
+    }
+}
+
+impl Shared {
+    fn runs(&self) -> MutexGuard<'_, HashMap<RunId, UnboundedSender<Order>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens once the loop has ended; the agents are looked after all the same.
+        let _ = self.events.send(event);
+    }
+
+    /// The last word about a run.
+    fn end(&self, run: RunId, event: Event) {
+        self.runs().remove(&run);
+        self.tell(event);
+    }
+}
+
+/// A process started by one that ignores SIGCHLD ignores it as well, and then the kernel reaps its
+/// children at once: no exit codes, and nothing pins a process group's number. Any handler ends
+/// that, also for the agents; tokio's stays for good.
+fn heed_children() -> io::Result<()> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .ok_or(io::ErrorKind::InvalidData)?;
+    if ignored & (1 << (Signal::CHILD.as_raw() - 1)) != 0 {
+        let _ = signal(SignalKind::child())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

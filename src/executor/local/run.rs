@@ -1,0 +1,164 @@
+//! The task that looks after one run, from its start until its group is empty.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::Shared;
+use super::group::Groups;
+use super::leader::{Leader, abandon};
+use super::pidfd;
+use super::start::{StartError, start};
+use crate::executor::{Event, SpawnRequest};
+use crate::plan::{Exit, RunId};
+
+/// The time until another try if a group cannot be looked at, for want of descriptors mostly.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What can be told as an exit if the system does not say.
+const UNKNOWN: Exit = Exit::Code(255);
+
+/// What the task of a run is told to do. It waits in the channel until there is a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    Terminate,
+    Kill,
+}
+
+/// Whom an order is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The leader runs.
+    Led,
+    /// It is a zombie; others of its group may live.
+    Leaderless,
+}
+
+/// Starts the process, sees it through, and carries out the orders about it.
+pub(super) async fn supervise(
+    request: SpawnRequest,
+    orders: UnboundedReceiver<Order>,
+    shared: Arc<Shared>,
+) {
+    let run = request.run;
+    let leader = match begin(request, &shared).await {
+        Ok(leader) => leader,
+        Err(error) => {
+            return shared.end(run, Event::SpawnFailed { run, error: error.to_string() });
+        }
+    };
+    shared.tell(Event::Started { run, pid: leader.pid().as_raw_nonzero().get().unsigned_abs() });
+    let mut orders = Orders { run, receiver: orders, killed: false };
+    match orders.heed_until(leader.exited(), &leader, Phase::Led).await {
+        Ok(exit) => {
+            shared.tell(Event::Exited { run, exit });
+            emptied(&mut orders, &leader, &shared.groups).await;
+            if let Err(error) = leader.reap() {
+                tracing::error!(%run, %error, "cannot reap an agent");
+            }
+        }
+        Err(error) => {
+            // Its pid may be another's by now: there is nothing left that we may do.
+            tracing::error!(%run, %error, "the exit of an agent was lost");
+            shared.tell(Event::Exited { run, exit: UNKNOWN });
+        }
+    }
+    shared.end(run, Event::Gone { run });
+}
+
+/// A process that is watched, or none.
+async fn begin(request: SpawnRequest, shared: &Shared) -> Result<Leader, StartError> {
+    let program = request.spec.argv.first().cloned().unwrap_or_default();
+    // The semaphore is never closed.
+    let permit = shared.starts.acquire().await;
+    let started = spawn_blocking(move || start(&request)).await;
+    drop(permit);
+    let pid = started.map_err(|_| StartError::BrokenOff)??;
+    match Leader::watch(pid) {
+        Ok(leader) => Ok(leader),
+        Err(error) => {
+            // A process that nobody watches is worse than none. It is a moment old.
+            let _ = spawn_blocking(move || abandon(pid)).await;
+            Err(StartError::Watch { program, error })
+        }
+    }
+}
+
+/// Waits until no process lives in the group of a leader that has ended.
+async fn emptied(orders: &mut Orders, leader: &Leader, groups: &Groups) {
+    loop {
+        let look = groups.members(leader.pid());
+        let waited = match orders.heed_until(look, leader, Phase::Leaderless).await {
+            Ok(members) if members.is_empty() => return,
+            Ok(members) => {
+                orders.kill_again(leader);
+                orders.heed_until(all_ended(members), leader, Phase::Leaderless).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = waited {
+            tracing::warn!(run = %orders.run, %error, "cannot tell who of an agent's group lives");
+            orders.heed_until(sleep(RETRY), leader, Phase::Leaderless).await;
+        }
+    }
+}
+
+async fn all_ended(members: Vec<OwnedFd>) -> io::Result<()> {
+    for member in members {
+        // A readiness that comes for nothing only costs another look.
+        let _ready = pidfd::register(member)?.readable().await?;
+    }
+    Ok(())
+}
+
+/// The orders about one run, and what was made of them.
+struct Orders {
+    run: RunId,
+    receiver: UnboundedReceiver<Order>,
+    killed: bool,
+}
+
+impl Orders {
+    /// Carries out orders until `done` is.
+    async fn heed_until<F: Future>(&mut self, done: F, leader: &Leader, phase: Phase) -> F::Output {
+        let mut done = pin!(done);
+        loop {
+            tokio::select! {
+                // An exit goes first: a SIGTERM to a zombie would reach nobody, and be lost.
+                biased;
+                output = &mut done => return output,
+                Some(order) = self.receiver.recv() => self.carry_out(order, leader, phase),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, order: Order, leader: &Leader, phase: Phase) {
+        let sent = match (order, phase) {
+            (Order::Terminate, Phase::Led) => leader.signal(Signal::TERM),
+            (Order::Terminate, Phase::Leaderless) => leader.signal_group(Signal::TERM),
+            (Order::Kill, Phase::Led | Phase::Leaderless) => {
+                self.killed = true;
+                // The leader may have left its group for another.
+                let leader_sent = leader.signal(Signal::KILL);
+                leader.signal_group(Signal::KILL).and(leader_sent)
+            }
+        };
+        if let Err(error) = sent {
+            tracing::warn!(run = %self.run, ?order, %error, "cannot signal an agent");
+        }
+    }
+
+    /// To those who came into the group after it was killed.
+    fn kill_again(&mut self, leader: &Leader) {
+        if self.killed {
+            self.carry_out(Order::Kill, leader, Phase::Leaderless);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The blocking part of a start: open the log, run the program; and the reason if that fails.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use super::log_name::log_name;
+use crate::executor::SpawnRequest;
+use crate::plan::AgentSpec;
+
+/// Why there is no process.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error("the command is empty")]
+    NoCommand,
+    #[error("cannot open log {}: {}", path.display(), reason(error))]
+    Log { path: PathBuf, error: io::Error },
+    #[error("working directory {} {}", path.display(), cwd_problem(error))]
+    WorkingDirectory { path: PathBuf, error: io::Error },
+    #[error("cannot start {program:?}: {problem} ({})", reason(error))]
+    Program { program: String, problem: String, error: io::Error },
+    #[error("cannot watch {program:?}, so it was killed: {}", reason(error))]
+    Watch { program: String, error: io::Error },
+    #[error("the start was broken off")]
+    BrokenOff,
+}
+
+/// Starts the process as the leader of a new group. The caller must watch and reap it.
+pub(super) fn start(request: &SpawnRequest) -> Result<Pid, StartError> {
+    let spec = &request.spec;
+    let (program, args) = spec.argv.split_first().ok_or(StartError::NoCommand)?;
+    let (stdout, stderr) = open_log(&request.log_dir.join(log_name(&request.entity)))?;
+    // Nothing here may take std from posix_spawn to fork, which copies the page tables:
+    // no pre_exec, no uid or gid.
+    let child = Command::new(program)
+        .args(args)
+        .envs(&spec.env)
+        .current_dir(&spec.cwd)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr)
+        .process_group(0)
+        .spawn()
+        .map_err(|error| diagnose(spec, program, error))?;
+    // Dropping `child` neither ends nor reaps the process.
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(StartError::BrokenOff)
+}
+
+/// The log, appended to, twice.
+fn open_log(path: &Path) -> Result<(File, File), StartError> {
+    let open = || OpenOptions::new().append(true).create(true).open(path);
+    let open_in_new_directory = || {
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        open()
+    };
+    open()
+        .or_else(|error| {
+            if error.kind() == ErrorKind::NotFound { open_in_new_directory() } else { Err(error) }
+        })
+        .and_then(|log| Ok((log.try_clone()?, log)))
+        .map_err(|error| StartError::Log { path: path.to_owned(), error })
+}
+
+/// Finds out what a failed start is about: the error is the same whether it is the working
+/// directory, the program or its interpreter that is not there.
+fn diagnose(spec: &AgentSpec, program: &str, error: io::Error) -> StartError {
+    // The empty component at the end asks for a directory.
+    if let Err(errno) = access(spec.cwd.join(""), Access::EXEC_OK) {
+        return StartError::WorkingDirectory { path: spec.cwd.clone(), error: errno.into() };
+    }
+    let problem = match (error.kind(), find(spec, program)) {
+        (ErrorKind::NotFound, Some(found)) => {
+            format!("{} is there, but the interpreter that it names is not", found.display())
+        }
+        (ErrorKind::NotFound, None) if is_bare(program) => "not found in PATH".to_owned(),
+        (ErrorKind::NotFound, None) if Path::new(program).is_relative() => {
+            format!("not found from {}", spec.cwd.display())
+        }
+        (ErrorKind::NotFound, None) => "not found".to_owned(),
+        (ErrorKind::PermissionDenied, _) => "not a file that may be executed".to_owned(),
+        _ if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
+            "neither a program nor a script that begins with #!".to_owned()
+        }
+        _ => "the system refused".to_owned(),
+    };
+    StartError::Program { program: program.to_owned(), problem, error }
+}
+
+/// The file that would have been run.
+fn find(spec: &AgentSpec, program: &str) -> Option<PathBuf> {
+    if !is_bare(program) {
+        return Some(spec.cwd.join(program)).filter(|path| path.exists());
+    }
+    let path = spec.env.get("PATH").map(OsString::from).or_else(|| env::var_os("PATH"))?;
+    env::split_paths(&path)
+        .map(|dir| spec.cwd.join(dir).join(program))
+        .find(|candidate| access(candidate, Access::EXEC_OK).is_ok())
+}
+
+/// Whether a program of this name is looked for in PATH.
+fn is_bare(program: &str) -> bool {
+    !program.contains('/')
+}
+
+fn cwd_problem(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => "does not exist".to_owned(),
+        Some(Errno::NOTDIR) => "is not a directory".to_owned(),
+        _ => format!("cannot be entered: {}", reason(error)),
+    }
+}
+
+/// The error in words, without its number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}

@@ -1,0 +1,159 @@
+//! Real processes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+
+use nix::unistd::getpgid;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::executor::misbehave::{DEADLINE, eventually, misbehave};
+use crate::plan::{AgentSpec, EntityId, Exit};
+
+mod life;
+mod refusals;
+
+/// An executor, what it told, and a directory for everything.
+struct Rig {
+    local: Local,
+    events: UnboundedReceiver<Event>,
+    told: HashMap<RunId, Vec<Event>>,
+    next: u64,
+    temp: TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (local, events) = Local::new();
+        let temp = tempfile::tempdir().unwrap();
+        Self { local, events, told: HashMap::new(), next: 0, temp }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn log(&self) -> String {
+        self.text("logs/agent-alice.log")
+    }
+
+    fn request(&mut self, argv: &[&str]) -> SpawnRequest {
+        self.next += 1;
+        SpawnRequest {
+            run: RunId(self.next),
+            entity: EntityId::new("alice").unwrap(),
+            spec: AgentSpec {
+                argv: argv.iter().map(ToString::to_string).collect(),
+                env: [("AGENT".to_owned(), "yes".to_owned())].into(),
+                cwd: self.temp.path().to_owned(),
+            },
+            log_dir: self.path("logs"),
+        }
+    }
+
+    fn spawn(&mut self, argv: &[&str]) -> RunId {
+        let request = self.request(argv);
+        let run = request.run;
+        self.local.spawn(request);
+        run
+    }
+
+    fn spawn_misbehaving(&mut self, args: &[&str]) -> RunId {
+        let program = misbehave();
+        let command: Vec<&str> = [program.to_str().unwrap()].iter().chain(args).copied().collect();
+        self.spawn(&command)
+    }
+
+    /// Everything about the run up to the first event of this kind.
+    async fn until(&mut self, run: RunId, is: impl Fn(&Event) -> bool) -> Vec<Event> {
+        loop {
+            let told = self.told.entry(run).or_default();
+            if told.iter().any(&is) {
+                return told.clone();
+            }
+            let event = timeout(DEADLINE, self.events.recv()).await.expect("no event").unwrap();
+            self.told.entry(run_of(&event)).or_default().push(event);
+        }
+    }
+
+    async fn started(&mut self, run: RunId) -> u32 {
+        let told = self.until(run, |event| matches!(event, Event::Started { .. })).await;
+        let [Event::Started { pid, .. }, ..] = told[..] else { panic!("{told:?}") };
+        pid
+    }
+
+    async fn exited(&mut self, run: RunId) -> Exit {
+        let told = self.until(run, |event| matches!(event, Event::Exited { .. })).await;
+        let [_, Event::Exited { exit, .. }, ..] = told[..] else { panic!("{told:?}") };
+        exit
+    }
+
+    /// The exit of a run that is over, after all was told in order and nobody is left.
+    async fn gone(&mut self, run: RunId) -> Exit {
+        let pid = self.started(run).await;
+        let exit = self.exited(run).await;
+        let told = self.until(run, |event| matches!(event, Event::Gone { .. })).await;
+        let exited = Event::Exited { run, exit };
+        assert_eq!(told, [Event::Started { run, pid }, exited, Event::Gone { run }]);
+        assert_eq!(members(pid), 0, "survivors of {run}");
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let child = waitid(WaitId::Pid(raw(pid)), options);
+        assert_eq!(child.err(), Some(rustix::io::Errno::CHILD), "{run} was not reaped");
+        assert!(!self.local.shared.runs().contains_key(&run));
+        exit
+    }
+
+    async fn refused(&mut self, request: SpawnRequest) -> String {
+        let run = request.run;
+        self.local.spawn(request);
+        let told = self.until(run, |_| true).await;
+        let [Event::SpawnFailed { error, .. }] = &told[..] else { panic!("{told:?}") };
+        error.replace(self.temp.path().to_str().unwrap(), "TEMP")
+    }
+
+    async fn wait_for(&self, file: &str) {
+        let path = self.path(file);
+        let name = file.to_owned();
+        let wait = move || eventually(&name, || path.exists());
+        tokio::task::spawn_blocking(wait).await.unwrap();
+    }
+}
+
+fn run_of(event: &Event) -> RunId {
+    match event {
+        Event::Started { run, .. }
+        | Event::SpawnFailed { run, .. }
+        | Event::Exited { run, .. }
+        | Event::Gone { run } => *run,
+    }
+}
+
+fn raw(pid: u32) -> Pid {
+    Pid::from_raw(pid.try_into().unwrap()).unwrap()
+}
+
+fn group_of(pid: i32) -> Option<i32> {
+    getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok().map(nix::unistd::Pid::as_raw)
+}
+
+/// How many processes of the group live.
+fn members(group: u32) -> usize {
+    let live = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+        state.is_some_and(|state| state != "Z")
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .filter(|&pid| group_of(pid) == group.try_into().ok())
+        .filter(live)
+        .count()
+}
