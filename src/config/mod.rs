@@ -1,4 +1,4 @@
-//! The configuration file: read, checked as a whole, and watched.
+//! The configuration file: read and checked as a whole.
 //!
 //! ```text
 //! text ──parse──► spanned tables ──decode──► Config
@@ -7,11 +7,34 @@
 //!
 //! Knows nothing of processes and gRPC.
 
+mod agents;
+mod command;
+mod demo;
+mod document;
+mod keys;
+mod load;
+mod locate;
+mod mistakes;
+mod near;
+mod reach;
+mod section;
+mod server;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::Rules;
 use crate::world::Definition;
+
+pub use document::{parse, parse_world};
+pub use load::{LoadError, Loaded, load, load_world};
+pub use locate::{NotFound, locate};
+pub use mistakes::{Mistakes, Place};
+pub use server::{BadServer, ServerName};
 
 /// A configuration that has been checked as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,4 +60,15 @@ pub enum Server {
     Embedded(Definition),
     /// A server at `HOST:PORT`.
     Address(String),
+}
+
+/// What the command line says in place of the file, at every load.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// In place of `runner.server`.
+    pub server: Option<ServerName>,
+    /// In place of `runner.log_dir`.
+    pub log_dir: Option<PathBuf>,
+    /// In place of `runner.agents_dir`.
+    pub agents_dir: Option<PathBuf>,
 }

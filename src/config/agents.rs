@@ -1,0 +1,189 @@
+//! The tables `[agents.<name>]`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keys::Table;
+use super::mistakes::{Mistake, Span};
+use super::reach::{self, Rule};
+use super::section::{Found, Section, Word};
+use super::{command, settings};
+use crate::plan::template::DEFAULT_TEMPLATE;
+use crate::plan::{Launch, Matcher, RestartPolicy, Template};
+
+const MODULE: &str = "agents.random_agent";
+
+/// What a template takes from `[runner]` where it says nothing itself.
+pub(super) struct Inherited {
+    pub(super) launcher: Vec<String>,
+    pub(super) agents_dir: PathBuf,
+    pub(super) restart: RestartPolicy,
+    pub(super) grace: Duration,
+}
+
+/// The templates in file order; a `default` one if the file has no `[agents]` at all.
+pub(super) fn templates(
+    root: &Section<'_>,
+    inherited: &Inherited,
+    auto_discover: &Found<bool>,
+) -> Vec<Arc<Template>> {
+    let Some(sections) = root.children("agents", Table::Template) else {
+        return vec![Arc::new(implicit(inherited))];
+    };
+    let mut templates = Vec::with_capacity(sections.len());
+    let mut rules = Vec::new();
+    for (name, section) in sections {
+        let rule = matcher(&section);
+        let template = template(&name, &section, inherited, rule.as_ref().map(|(m, _)| m.clone()));
+        templates.push(Arc::new(template));
+        if let Some((matcher, span)) = rule {
+            rules.push(Rule { name: section.title().to_owned(), matcher, span });
+        }
+    }
+    reach::check(&rules, auto_discover, root.sink);
+    templates
+}
+
+fn implicit(inherited: &Inherited) -> Template {
+    Template {
+        name: DEFAULT_TEMPLATE.to_owned(),
+        launch: module_launch(MODULE, inherited),
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        cwd: inherited.agents_dir.clone(),
+        matcher: None,
+        restart: inherited.restart,
+        grace: inherited.grace,
+    }
+}
+
+fn template(
+    name: &str,
+    section: &Section<'_>,
+    inherited: &Inherited,
+    matcher: Option<Matcher>,
+) -> Template {
+    let grace = i64::try_from(inherited.grace.as_millis()).unwrap_or(i64::MAX);
+    let cwd = section.path("cwd", ".");
+    Template {
+        name: name.to_owned(),
+        launch: launch(section, inherited),
+        args: plain(section.words("args", &["--eat-probability", "0.1"]).value),
+        env: env(section),
+        cwd: match cwd.span() {
+            Some(_) => inherited.agents_dir.join(&cwd.value),
+            None => inherited.agents_dir.clone(),
+        },
+        matcher,
+        restart: settings::restart(section).unwrap_or(inherited.restart),
+        grace: section.millis("shutdown_grace_ms", 0, grace).value,
+    }
+}
+
+fn plain(words: Vec<Word>) -> Vec<String> {
+    words.into_iter().map(|(word, _)| word).collect()
+}
+
+fn module_launch(module: &str, inherited: &Inherited) -> Launch {
+    Launch::Module { launcher: inherited.launcher.clone(), module: module.to_owned() }
+}
+
+fn launch(section: &Section<'_>, inherited: &Inherited) -> Launch {
+    let module = section.text("module", MODULE);
+    let argv = section.words("command", &["./agent", "--entity", "{entity_id}"]);
+    match (section.key_span("module"), section.key_span("command")) {
+        (Some(module), Some(command)) => {
+            let (first, second) =
+                if module.start < command.start { (module, command) } else { (command, module) };
+            let title = format!("`{}` has both `module` and `command`", section.title());
+            section.sink.note(
+                Mistake::at(&second, title)
+                    .label("and another one")
+                    .related(Some(&first), "one program")
+                    .help("leave out one of the two"),
+            );
+        }
+        (None, None) => {
+            let title = format!("`{}` has neither `module` nor `command`", section.title());
+            section.sink.note_absence(
+                Mistake::at(section.span(), title)
+                    .label("no program to run")
+                    .help(format!("write `module = {MODULE:?}`, or a `command`")),
+            );
+        }
+        (Some(_), None) | (None, Some(_)) => {}
+    }
+    if let Some(span) = module.span() {
+        check_module(section, &module.value, span);
+    }
+    if let Some(span) = argv.span() {
+        command::check(section, &argv.value, span);
+        return Launch::Command(plain(argv.value));
+    }
+    module_launch(&module.value, inherited)
+}
+
+fn check_module(section: &Section<'_>, module: &str, span: &Span) {
+    let part = |part: &str| {
+        !part.starts_with(|c: char| c.is_ascii_digit())
+            && !part.is_empty()
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    if module.split('.').all(part) || module.contains('\0') {
+        return;
+    }
+    let title = format!("`{}` must be the dotted name of a Python module", section.name("module"));
+    let file = module.trim_start_matches("./");
+    let dotted = file.strip_suffix(".py").unwrap_or(file).replace('/', ".").replace('-', "_");
+    let example = if dotted.split('.').all(part) { dotted } else { MODULE.to_owned() };
+    section.sink.note(
+        Mistake::at(span, title)
+            .label("not a module's name")
+            .help(format!("write `module = {example:?}`; for any other program, a `command`")),
+    );
+}
+
+fn env(section: &Section<'_>) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    for ((name, span), value) in section.pairs("env") {
+        let wrong = match name.as_str() {
+            "" => Some("is empty"),
+            name if name.contains('=') => Some("holds a `=`"),
+            name if name.contains('\0') => Some("holds a NUL character"),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            let title = format!("a name in `{}` {wrong}", section.name("env"));
+            section.sink.note(
+                Mistake::at(&span, title)
+                    .label("no name of a variable")
+                    .help("write `NAME = \"value\"`"),
+            );
+        }
+        env.insert(name, value);
+    }
+    env
+}
+
+fn matcher(section: &Section<'_>) -> Option<(Matcher, Span)> {
+    let span = section.key_span("match")?;
+    let table = section.table("match", Table::Match);
+    let types = table.words("types", &["forager"]);
+    let tags = table.words("tags", &["hungry"]);
+    if let Some(span) = types.span().filter(|_| types.value.is_empty()) {
+        let title = format!("`{}` is empty, so nothing can reach this match", table.name("types"));
+        table.sink.note(
+            Mistake::at(span, title)
+                .label("no type at all")
+                .help("write the types to serve, or leave out `types` to serve every type"),
+        );
+    }
+    let wrong = types.is_wrong() || tags.is_wrong() || !table.exists();
+    let set = |words| plain(words).into_iter().collect::<BTreeSet<String>>();
+    let empty = types.span().is_some() && types.value.is_empty();
+    // What is wrong already is not said to shadow others.
+    let matcher = Matcher { types: set(types.value), tags: set(tags.value) };
+    (!wrong && !empty).then_some((matcher, span))
+}

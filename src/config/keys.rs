@@ -1,0 +1,96 @@
+//! The tables of the file and the keys that each may hold.
+
+/// A kind of table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    Root,
+    Runner,
+    Template,
+    Match,
+    Jit,
+    Health,
+    Discovery,
+    World,
+    Entity,
+    Object,
+}
+
+impl Table {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Root,
+        Self::Runner,
+        Self::Template,
+        Self::Match,
+        Self::Jit,
+        Self::Health,
+        Self::Discovery,
+        Self::World,
+        Self::Entity,
+        Self::Object,
+    ];
+
+    /// The keys that the table may hold.
+    pub(super) const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Root => {
+                &["runner", "agents", "jit", "health", "discovery", "world", "entities", "objects"]
+            }
+            Self::Runner => &[
+                "server",
+                "auto_discover",
+                "log_dir",
+                "agents_dir",
+                "launcher",
+                "max_restart_attempts",
+                "initial_backoff_ms",
+                "max_backoff_ms",
+                "backoff_multiplier",
+                "backoff_reset_ms",
+                "shutdown_grace_ms",
+                "restart",
+                "max_agents",
+                "connection_timeout_ms",
+            ],
+            Self::Template => &[
+                "module",
+                "command",
+                "args",
+                "env",
+                "match",
+                "cwd",
+                "restart",
+                "shutdown_grace_ms",
+            ],
+            Self::Match => &["types", "tags"],
+            Self::Jit => &["enabled", "template", "watch_interval_ms"],
+            Self::Health => &["lease", "lease_grace_ms"],
+            Self::Discovery => &["timeout_ms", "removal_confirmations", "hold_fraction", "hold_ms"],
+            Self::World => &["width", "height", "tick_duration_ms"],
+            Self::Entity => {
+                &["id", "type", "x", "y", "tags", "arrives_after_ms", "leaves_after_ms"]
+            }
+            Self::Object => &["id", "type", "x", "y", "has_berry"],
+        }
+    }
+
+    /// The table's header, as it stands in the file.
+    pub(super) const fn header(self) -> &'static str {
+        match self {
+            Self::Root => "the top of the file",
+            Self::Runner => "[runner]",
+            Self::Template => "[agents.<name>]",
+            Self::Match => "match = { ... }",
+            Self::Jit => "[jit]",
+            Self::Health => "[health]",
+            Self::Discovery => "[discovery]",
+            Self::World => "[world]",
+            Self::Entity => "[[entities]]",
+            Self::Object => "[[objects]]",
+        }
+    }
+
+    /// Another table in which `key` would be known.
+    pub(super) fn home_of(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.keys().contains(&key))
+    }
+}

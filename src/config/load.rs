@@ -1,0 +1,85 @@
+//! Reading a file from the disk.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::mistakes::{Mistake, Mistakes};
+use super::{Config, Overrides, parse, parse_world};
+use crate::world::Definition;
+
+/// No configuration is as large; a device or a log that is named by accident is.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A configuration, and the bytes that it was read from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// What the file held: given to the watch, so that no change is missed between
+    /// the two.
+    pub bytes: Vec<u8>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is wrong.
+    #[error(transparent)]
+    Rejected(#[from] Mistakes),
+}
+
+/// Reads the file once, as it is now.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, LoadError> {
+    let bytes = bytes_of(path)?;
+    let config = decode(path, &bytes, |name, text| parse(name, text, overrides))?;
+    Ok(Loaded { config: Arc::new(config), bytes })
+}
+
+/// Reads the tables of a demo world from a file.
+pub fn load_world(path: &Path) -> Result<Definition, LoadError> {
+    Ok(decode(path, &bytes_of(path)?, parse_world)?)
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, LoadError> {
+    read(path).map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })
+}
+
+/// The file's bytes.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > MOST_BYTES) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// Hands the bytes to `parse` as text; bytes that are none are a mistake like any other.
+pub(super) fn decode<T>(
+    path: &Path,
+    bytes: &[u8],
+    parse: impl FnOnce(&str, &str) -> Result<T, Mistakes>,
+) -> Result<T, Mistakes> {
+    let name = path.display().to_string();
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(&name, text),
+        Err(error) => {
+            let at = error.valid_up_to();
+            let text = String::from_utf8_lossy(bytes);
+            let mistake = Mistake::at(&(at..at + '\u{fffd}'.len_utf8()), "the file is not UTF-8")
+                .label("not a character")
+                .help("save the file as UTF-8");
+            Err(Mistakes::only(&name, &text, mistake))
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The tables `[runner]`, `[jit]`, `[health]` and `[discovery]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::agents::{self, Inherited};
+use super::keys::Table;
+use super::mistakes::Mistake;
+use super::near::nearest;
+use super::section::{Found, Section, written};
+use super::server::ServerName;
+use super::{Config, Overrides, Server, command, demo};
+use crate::plan::{Backoff, Jit, LeaseHealth, Removal, RestartPolicy, Rules};
+
+const LAUNCHER: [&str; 4] = ["uv", "run", "python", "-m"];
+
+/// The configuration that the file describes; where a mistake was noted, something stands in.
+pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
+    let runner = root.table("runner", Table::Runner);
+    let jit = root.table("jit", Table::Jit);
+    let discovery = root.table("discovery", Table::Discovery);
+    let definition = demo::definition(root);
+    let in_file = server(&runner);
+    let server = match overrides.server.clone().unwrap_or(in_file) {
+        ServerName::Embedded => Server::Embedded(definition),
+        ServerName::Address(address) => Server::Address(address),
+    };
+    let log_dir = overridden(runner.path("log_dir", "logs"), overrides.log_dir.as_ref());
+    let agents_dir = overridden(runner.path("agents_dir", "."), overrides.agents_dir.as_ref());
+    let auto_discover = runner.flag("auto_discover", true);
+    let inherited = Inherited {
+        launcher: launcher(&runner),
+        agents_dir,
+        restart: restart(&runner).unwrap_or_default(),
+        grace: runner.millis("shutdown_grace_ms", 0, 5000).value,
+    };
+    let templates = agents::templates(root, &inherited, &auto_discover);
+    let names: Vec<&str> = templates.iter().map(|template| template.name.as_str()).collect();
+    let jit_rule = jit_rule(&jit, &names, auto_discover.value);
+    let max_agents = runner.whole("max_agents", 1..=i64::from(u32::MAX), 1000).value;
+    Config {
+        server,
+        log_dir,
+        connection_timeout: runner.millis("connection_timeout_ms", 1, 30_000).value,
+        discovery_timeout: discovery.millis("timeout_ms", 1, 5000).value,
+        watch_interval: jit.millis("watch_interval_ms", 1, 5000).value,
+        rules: Rules {
+            templates,
+            auto_discover: auto_discover.value,
+            jit: jit_rule,
+            backoff: backoff(&runner),
+            lease_health: lease_health(root),
+            max_agents: usize::try_from(max_agents).unwrap_or(usize::MAX),
+            removal: removal(&discovery),
+        },
+    }
+}
+
+fn overridden(in_file: Found<PathBuf>, override_: Option<&PathBuf>) -> PathBuf {
+    override_.cloned().unwrap_or(in_file.value)
+}
+
+fn server(runner: &Section<'_>) -> ServerName {
+    let default = "localhost:50051";
+    let text = runner.text("server", default);
+    text.value.parse().unwrap_or_else(|bad: super::BadServer| {
+        if let Some(span) = text.span() {
+            let title = format!("`runner.server` names no server: {}", bad.message);
+            let help = format!("write `server = {:?}`", bad.write);
+            runner.sink.note(Mistake::at(span, title).help(help));
+        }
+        ServerName::Address(default.to_owned())
+    })
+}
+
+fn launcher(runner: &Section<'_>) -> Vec<String> {
+    let words = runner.words("launcher", &LAUNCHER);
+    match words.span() {
+        None => LAUNCHER.map(str::to_owned).to_vec(),
+        Some(span) => {
+            command::program(runner, "launcher", &words.value, span, &LAUNCHER);
+            words.value.into_iter().map(|(word, _)| word).collect()
+        }
+    }
+}
+
+/// `restart` of the runner or of a template.
+pub(super) fn restart(section: &Section<'_>) -> Option<RestartPolicy> {
+    match section.choice("restart", &["on-failure", "always", "never"])? {
+        0 => Some(RestartPolicy::OnFailure),
+        1 => Some(RestartPolicy::Always),
+        _ => Some(RestartPolicy::Never),
+    }
+}
+
+fn jit_rule(jit: &Section<'_>, names: &[&str], auto_discover: bool) -> Jit {
+    let enabled = jit.flag("enabled", true).value;
+    let template = jit.text("template", crate::plan::template::DEFAULT_TEMPLATE);
+    let known = names.contains(&template.value.as_str());
+    // Where the file does not name one, latecomers without a template are reported as they come.
+    if let Some(span) = template.span().filter(|_| enabled && auto_discover && !known) {
+        let name = written(&template.value);
+        let title = format!("`jit.template` names no template: there is no `[agents.{name}]`");
+        let near = nearest(&template.value, names.iter().copied());
+        let help = match near.or_else(|| names.first().copied()) {
+            Some(near) => format!("write `template = {near:?}`, or add `[agents.{name}]`"),
+            None => format!("add `[agents.{name}]`"),
+        };
+        jit.sink.note_absence(Mistake::at(span, title).label("no such template").help(help));
+    }
+    Jit { enabled, template: template.value }
+}
+
+fn backoff(runner: &Section<'_>) -> Backoff {
+    let initial = runner.millis("initial_backoff_ms", 0, 1000);
+    let max = runner.millis("max_backoff_ms", 1, 30_000);
+    if max.value < initial.value && !initial.is_wrong() && !max.is_wrong() {
+        above(runner, &initial, &max);
+    }
+    let attempts = runner.whole("max_restart_attempts", 0..=i64::from(u32::MAX), 5).value;
+    Backoff {
+        initial: initial.value,
+        max: max.value,
+        multiplier: runner.number("backoff_multiplier", 1.0..=f64::MAX, 2.0).value,
+        max_attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        reset: runner.millis("backoff_reset_ms", 0, 60_000).value,
+    }
+}
+
+/// Points at the key that is in the file; at the maximum, if both are.
+fn above(runner: &Section<'_>, initial: &Found<Duration>, max: &Found<Duration>) {
+    let (low, high) = (max.value.as_millis(), initial.value.as_millis());
+    let default = |found: &Found<Duration>| match found.span() {
+        Some(_) => "",
+        None => ", its default",
+    };
+    let title = format!(
+        "`runner.max_backoff_ms` ({low}{}) is below `runner.initial_backoff_ms` ({high}{})",
+        default(max),
+        default(initial),
+    );
+    let mistake = match (max.span(), initial.span()) {
+        (Some(max), initial) => Mistake::at(max, title)
+            .label(format!("less than {high}"))
+            .related(initial, "the first delay")
+            .help(format!("write `max_backoff_ms = {high}` or more")),
+        (None, Some(initial)) => Mistake::at(initial, title)
+            .label(format!("more than {low}"))
+            .help(format!("write `max_backoff_ms = {high}` or more as well")),
+        (None, None) => return,
+    };
+    runner.sink.note(mistake);
+}
+
+fn lease_health(root: &Section<'_>) -> Option<LeaseHealth> {
+    let health = root.table("health", Table::Health);
+    let grace = health.millis("lease_grace_ms", 0, 30_000).value;
+    health.flag("lease", false).value.then_some(LeaseHealth { grace })
+}
+
+fn removal(discovery: &Section<'_>) -> Removal {
+    let confirmations = discovery.whole("removal_confirmations", 1..=i64::from(u32::MAX), 3).value;
+    Removal {
+        confirmations: u32::try_from(confirmations).unwrap_or(u32::MAX),
+        hold_fraction: discovery.number("hold_fraction", 0.0..=1.0, 0.5).value,
+        hold: discovery.millis("hold_ms", 0, 30_000).value,
+    }
+}
