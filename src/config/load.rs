@@ -17,7 +17,7 @@ const MOST_BYTES: u64 = 16 * 1024 * 1024;
 pub struct Loaded {
     /// The configuration.
     pub config: Arc<Config>,
-    /// What the file held: given to the watch, so that no change is missed between
+    /// What the file held: given to [`watch`](super::watch()), so that no change is missed between
     /// the two.
     pub bytes: Vec<u8>,
 }

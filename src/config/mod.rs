@@ -1,8 +1,9 @@
-//! The configuration file: read and checked as a whole.
+//! The configuration file: read, checked as a whole, and watched.
 //!
 //! ```text
 //! text ──parse──► spanned tables ──decode──► Config
 //!                        └── every mistake, with its place ──► Mistakes
+//! file ──watch──► settled text ──parse──► one Reload per change
 //! ```
 //!
 //! Knows nothing of processes and gRPC.
@@ -20,6 +21,7 @@ mod reach;
 mod section;
 mod server;
 mod settings;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ pub use load::{LoadError, Loaded, load, load_world};
 pub use locate::{NotFound, locate};
 pub use mistakes::{Mistakes, Place};
 pub use server::{BadServer, ServerName};
+pub use watch::{Reload, Reloader, Watch, watch};
 
 /// A configuration that has been checked as a whole.
 #[derive(Clone, Debug, PartialEq)]
