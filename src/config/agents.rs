@@ -1,7 +1,7 @@
 //! The tables `[agents.<name>]`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,18 +126,22 @@ fn launch(section: &Section<'_>, inherited: &Inherited) -> Launch {
 }
 
 fn check_module(section: &Section<'_>, module: &str, span: &Span) {
+    // Python runs modules whose names no `import` could have, such as those with a dash.
     let part = |part: &str| {
-        !part.starts_with(|c: char| c.is_ascii_digit())
-            && !part.is_empty()
-            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+        let allowed = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        !part.is_empty() && part.chars().all(allowed)
     };
-    if module.split('.').all(part) || module.contains('\0') {
+    let dotted = |name: &str| {
+        let file = Path::new(name).extension().is_some_and(|extension| extension == "py");
+        name.split('.').all(part) && !name.starts_with('-') && !file
+    };
+    if dotted(module) || module.contains('\0') {
         return;
     }
     let title = format!("`{}` must be the dotted name of a Python module", section.name("module"));
     let file = module.trim_start_matches("./");
-    let dotted = file.strip_suffix(".py").unwrap_or(file).replace('/', ".").replace('-', "_");
-    let example = if dotted.split('.').all(part) { dotted } else { MODULE.to_owned() };
+    let path = file.strip_suffix(".py").unwrap_or(file).replace('/', ".");
+    let example = if dotted(&path) { path } else { MODULE.to_owned() };
     section.sink.note(
         Mistake::at(span, title)
             .label("not a module's name")

@@ -117,6 +117,17 @@ fn placeholders() {
 }
 
 #[test]
+fn modules() {
+    let module = |name: &str| format!("[agents.a]\nmodule = {name:?}");
+    for right in ["a", "agents.random_agent", "my-agents.v2", "été"] {
+        good(&module(right));
+    }
+    for wrong in ["", "-m", ".a", "a.", "a b", "agents/a", "a.py", "../a.py"] {
+        assert_eq!(brief(&module(wrong)).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn a_limit_that_only_one_key_gives() {
     let above = brief("[runner]\ninitial_backoff_ms = 40000");
     assert!(
