@@ -2,11 +2,13 @@
 //!
 //! The flow, and where each part of it lives, is drawn in `design/architecture.md`.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod discovery;
 pub mod executor;
 pub mod plan;
+pub mod reconcile;
 pub mod world;
 
 /// The types generated from `proto/world.proto`.

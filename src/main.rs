@@ -1,3 +1,7 @@
-//! `runner`: see `runner --help`.
+//! `runner`: keeps exactly one agent process alive for every entity of a world.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runner::cli::main()
+}

@@ -1,5 +1,6 @@
 //! How agents are started, watched and ended. Knows nothing of why.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::plan::{AgentSpec, EntityId, Exit, RunId};
@@ -35,12 +36,14 @@ pub struct SpawnRequest {
     pub entity: EntityId,
     /// The process.
     pub spec: AgentSpec,
+    /// Environment variables by which the process is found again. They are not part of the spec.
+    pub markers: BTreeMap<String, String>,
     /// Where logs are kept; created if it is not there.
     pub log_dir: PathBuf,
 }
 
 /// What happened to a run. For each run, in this order:
-/// `SpawnFailed` alone, or `Started`, `Exited`, `Gone`.
+/// `SpawnFailed` alone; or `Started`, perhaps `LeaderExited`, `Gone`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The process runs.
@@ -57,8 +60,8 @@ pub enum Event {
         /// The reason, for a person.
         error: String,
     },
-    /// The leader has ended. Other processes of its group may live.
-    Exited {
+    /// The leader has ended, but other processes of its group live on.
+    LeaderExited {
         /// Which one.
         run: RunId,
         /// How.
@@ -68,5 +71,20 @@ pub enum Event {
     Gone {
         /// Which one.
         run: RunId,
+        /// How the leader ended.
+        exit: Exit,
     },
+}
+
+impl Event {
+    /// Which run it is about.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Started { run, .. }
+            | Self::SpawnFailed { run, .. }
+            | Self::LeaderExited { run, .. }
+            | Self::Gone { run, .. } => *run,
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::entity::EntityId;
 use super::observed::{Agent, Ended, Lease, Observed, Phase, Stopping};
 use super::reason::{EndReason, ForgetReason, Pending, StartReason, StopReason, WorldReason};
 use super::run::RunId;
-use super::template::{AgentSpec, ChosenBy};
+use super::template::{AgentSpec, Arrival, ChosenBy};
 use super::time::Time;
 
 /// What one pass is to do, and when the next one is due.
@@ -104,6 +104,8 @@ pub struct Start {
     pub run: RunId,
     /// The entity's spawn tick.
     pub incarnation: i64,
+    /// Whether the entity was in the first answer.
+    pub arrival: Arrival,
     /// The template's name.
     pub template: String,
     /// The rule that chose the template.

@@ -309,6 +309,7 @@ impl Candidate<'_> {
         let start = Start {
             run,
             incarnation: self.want.incarnation,
+            arrival: self.want.arrival,
             template: self.want.template.name.clone(),
             chosen_by: self.want.chosen_by,
             grace: self.want.template.grace,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::entity::EntityId;
 use super::membership::Membership;
-use super::template::{AgentSpec, ChosenBy, Rules, Site, Template};
+use super::template::{AgentSpec, Arrival, ChosenBy, Rules, Site, Template};
 
 /// What the user wants of the runner itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Want {
     pub seen: u64,
     /// The entity's spawn tick.
     pub incarnation: i64,
+    /// Whether the entity was in the first answer.
+    pub arrival: Arrival,
     /// Whether the latest answer had the entity.
     pub present: bool,
     /// Whether somebody holds its lease.
@@ -91,6 +93,7 @@ fn wants(rules: &Rules, site: &Site, membership: &Membership) -> Wants {
         let want = Want {
             seen: member.seen,
             incarnation: member.entity.spawn_tick,
+            arrival: member.arrival,
             present: member.present(),
             leased: member.entity.leased,
             template: Arc::clone(template),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::*;
 
-pub(super) const SERVER: &str = "world:50051";
+pub(crate) const SERVER: &str = "world:50051";
 
-pub(super) fn template(name: &str) -> Template {
+pub(crate) fn template(name: &str) -> Template {
     Template {
         name: name.to_owned(),
         launch: Launch::Module {
@@ -26,7 +26,7 @@ pub(super) fn template(name: &str) -> Template {
     }
 }
 
-pub(super) fn rules(templates: Vec<Template>) -> Rules {
+pub(crate) fn rules(templates: Vec<Template>) -> Rules {
     Rules {
         templates: templates.into_iter().map(Arc::new).collect(),
         auto_discover: true,
@@ -44,26 +44,26 @@ pub(super) fn rules(templates: Vec<Template>) -> Rules {
     }
 }
 
-pub(super) fn entity(id: &str) -> Entity {
+pub(crate) fn entity(id: &str) -> Entity {
     Entity::new(id, "forager").unwrap()
 }
 
-pub(super) fn site() -> Site {
+pub(crate) fn site() -> Site {
     Site { server: SERVER.to_owned(), runner: "/bin/runner".to_owned() }
 }
 
 /// Everything that one runner knows, and the means to move it on by hand.
 #[derive(Clone, Debug)]
-pub(super) struct Scene {
-    pub(super) rules: Arc<Rules>,
-    pub(super) intent: Intent,
-    pub(super) membership: Option<Membership>,
-    pub(super) observed: Observed,
-    pub(super) now: Time,
+pub(crate) struct Scene {
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) intent: Intent,
+    pub(crate) membership: Option<Membership>,
+    pub(crate) observed: Observed,
+    pub(crate) now: Time,
 }
 
 impl Scene {
-    pub(super) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules: Arc::new(rules),
             intent: Intent::Run,
@@ -74,30 +74,30 @@ impl Scene {
     }
 
     /// A scene with a default template, whose world has these entities, and where all agents run.
-    pub(super) fn running(ids: &[&str]) -> Self {
+    pub(crate) fn running(ids: &[&str]) -> Self {
         let mut scene = Self::new(rules(vec![template("default")]));
         scene.answer(ids.iter().map(|id| entity(id)));
         scene.settle();
         scene
     }
 
-    pub(super) fn change_rules(&mut self, change: impl FnOnce(&mut Rules)) {
+    pub(crate) fn change_rules(&mut self, change: impl FnOnce(&mut Rules)) {
         change(Arc::make_mut(&mut self.rules));
     }
 
-    pub(super) fn change_template(&mut self, name: &str, change: impl FnOnce(&mut Template)) {
+    pub(crate) fn change_template(&mut self, name: &str, change: impl FnOnce(&mut Template)) {
         self.change_rules(|rules| {
             let found = rules.templates.iter_mut().find(|t| t.name == name).unwrap();
             change(Arc::make_mut(found));
         });
     }
 
-    pub(super) fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
     }
 
     /// The world answers a question that was asked just now.
-    pub(super) fn answer(&mut self, entities: impl IntoIterator<Item = Entity>) {
+    pub(crate) fn answer(&mut self, entities: impl IntoIterator<Item = Entity>) {
         let heard = Heard::Asked(self.now);
         self.observed.contact.reachable = true;
         self.observed.contact.asked = Some(self.now);
@@ -105,7 +105,7 @@ impl Scene {
     }
 
     /// The world streams its entities.
-    pub(super) fn tell(&mut self, entities: impl IntoIterator<Item = Entity>) {
+    pub(crate) fn tell(&mut self, entities: impl IntoIterator<Item = Entity>) {
         self.hear(Heard::Told, entities);
     }
 
@@ -127,7 +127,7 @@ impl Scene {
     }
 
     /// A call to the world fails.
-    pub(super) fn lose_world(&mut self) {
+    pub(crate) fn lose_world(&mut self) {
         self.observed.contact.reachable = false;
         self.observed.contact.disrupted = Some(self.now);
         self.observed.disrupted();
@@ -136,16 +136,16 @@ impl Scene {
         }
     }
 
-    pub(super) fn desired(&self) -> Desired {
+    pub(crate) fn desired(&self) -> Desired {
         Desired::new(self.intent, &self.rules, &site(), self.membership.as_ref())
     }
 
-    pub(super) fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         plan(&self.desired(), &self.observed, self.now)
     }
 
     /// Plans and takes note, but no process does anything yet.
-    pub(super) fn apply(&mut self) -> Plan {
+    pub(crate) fn apply(&mut self) -> Plan {
         let plan = self.plan();
         for action in &plan.actions {
             self.observed.note(action, self.now);
@@ -154,7 +154,7 @@ impl Scene {
     }
 
     /// Plans and carries out until nothing is left to do; every process obeys at once.
-    pub(super) fn settle(&mut self) -> String {
+    pub(crate) fn settle(&mut self) -> String {
         let mut all = String::new();
         for _ in 0..20 {
             let plan = self.apply();
@@ -183,16 +183,16 @@ impl Scene {
         panic!("does not settle:\n{all}");
     }
 
-    pub(super) fn agent(&mut self, id: &str) -> &mut Agent {
+    pub(crate) fn agent(&mut self, id: &str) -> &mut Agent {
         self.observed.agents.get_mut(id).unwrap()
     }
 
-    pub(super) fn exit(&mut self, id: &str, exit: Exit) {
+    pub(crate) fn exit(&mut self, id: &str, exit: Exit) {
         let now = self.now;
         self.agent(id).gone(Outcome::Exit(exit), now);
     }
 
-    pub(super) fn phase(&self, id: &str) -> &'static str {
+    pub(crate) fn phase(&self, id: &str) -> &'static str {
         match self.observed.agents.get(id).map(|agent| &agent.phase) {
             None => "none",
             Some(Phase::Starting { .. }) => "Starting",

@@ -111,6 +111,14 @@ impl Membership {
         }
     }
 
+    /// Sets when members came, where more is known of it than that answer: a runner that was
+    /// started again remembers who came late.
+    pub fn recall(&mut self, arrival: impl Fn(&EntityId) -> Arrival) {
+        for (id, member) in &mut self.members {
+            member.arrival = arrival(id);
+        }
+    }
+
     /// The member with this id.
     #[must_use]
     pub fn get(&self, id: &EntityId) -> Option<&Member> {

@@ -19,7 +19,7 @@ mod decide;
 pub mod desired;
 pub mod entity;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod membership;
 pub mod observed;
 pub mod reason;

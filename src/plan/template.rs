@@ -146,6 +146,17 @@ pub enum Arrival {
     Late,
 }
 
+impl Arrival {
+    /// The word for it, as it is written down.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Late => "late",
+        }
+    }
+}
+
 /// The rule by which a template was chosen for an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChosenBy {

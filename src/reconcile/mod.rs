@@ -15,11 +15,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
 use crate::clock::Clock;
-use crate::discovery::View;
+use crate::discovery::{Discovery, View};
 use crate::executor::{Event, Executor, SpawnRequest};
 use crate::plan::{
-    Action, Contact, Desired, EntityId, Intent, Membership, Observed, Outcome, Phase, Plan,
-    Rules, RunId, Site, Start, Time, Verb, plan,
+    Action, Contact, Desired, EntityId, Intent, Membership, Observed, Outcome, Phase, Plan, Rules,
+    RunId, Site, Start, Time, Verb, plan,
 };
 use report::Report;
 
@@ -132,11 +132,10 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
                 None => std::future::pending().await,
             }
         };
-        let now = self.clock.now();
         // A source whose sender is gone has nothing more to say; the others go on.
         tokio::select! {
             Some(event) = self.sources.events.recv() => {
-                self.happened(&event, now);
+                self.happened(&event, self.clock.now());
                 Wake::Agent
             }
             Ok(()) = self.sources.intent.changed() => Wake::Intent,
@@ -189,12 +188,11 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
         if let Some(answer) = view.latest.as_ref().filter(|_| view.answers > self.answers_seen) {
             self.answers_seen = view.answers;
             let rules = &self.settings.rules;
-            let changed = match &mut self.membership {
-                Some(membership) => membership.observe(answer, rules, &self.observed.live()),
-                None => {
-                    self.membership = Some(Membership::first(answer, rules));
-                    true
-                }
+            let changed = if let Some(membership) = &mut self.membership {
+                membership.observe(answer, rules, &self.observed.live())
+            } else {
+                self.membership = Some(Membership::first(answer, rules));
+                true
             };
             if changed {
                 self.desired = None;
@@ -228,7 +226,7 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
         report::happened(&id, agent, event);
         match event {
             Event::Started { pid, .. } => agent.started(*pid, now),
-            Event::Exited { exit, .. } => agent.leader_exited(*exit, now),
+            Event::LeaderExited { exit, .. } => agent.leader_exited(*exit, now),
             Event::SpawnFailed { run, error } => {
                 self.runs.remove(run);
                 agent.gone(Outcome::NotStarted(error.clone()), now);
@@ -273,7 +271,7 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
 
     fn apply(&mut self, plan: &Plan, now: Time) {
         for action in &plan.actions {
-            report::action(action, now);
+            report::action(action);
             self.observed.note(action, now);
             let Action { id, verb } = action;
             match verb {
@@ -297,6 +295,7 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
         let markers = BTreeMap::from([
             ("RUNNER_INSTANCE".to_owned(), self.settings.instance.clone()),
             ("RUNNER_INCARNATION".to_owned(), start.incarnation.to_string()),
+            ("RUNNER_ARRIVAL".to_owned(), start.arrival.name().to_owned()),
             ("RUNNER_TEMPLATE".to_owned(), start.template.clone()),
             ("RUNNER_SPEC".to_owned(), start.spec.digest()),
         ]);
@@ -307,5 +306,11 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
             markers,
             log_dir: self.settings.log_dir.clone(),
         });
+    }
+}
+
+impl AskWorld for Discovery {
+    fn ask(&self) {
+        Self::ask(self);
     }
 }

@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 use crate::executor::Event;
 use crate::plan::{
     Action, Agent, Ended, EntityId, Hold, Intent, Membership, Observed, Pending, Phase, Plan,
-    Refused, Rules, Start, Time, Verb,
+    Refused, Rules, Start, Verb,
 };
 
 /// Lines about single entities at one time; beyond that a count is given.
@@ -122,7 +122,7 @@ pub(super) fn happened(id: &EntityId, agent: &Agent, event: &Event) {
         Event::SpawnFailed { error, .. } => {
             error!(event = "agent.not_started", entity = %id, %run, %error, "could not be started");
         }
-        Event::Exited { exit, .. } => {
+        Event::LeaderExited { exit, .. } => {
             info!(event = "agent.leader_exited", entity = %id, %run, %exit, "its first process ended, others live");
         }
         Event::Gone { exit, .. } => match &agent.phase {
@@ -144,7 +144,7 @@ pub(super) fn happened(id: &EntityId, agent: &Agent, event: &Event) {
 }
 
 /// Tells what is done for one entity, and why.
-pub(super) fn action(action: &Action, now: Time) {
+pub(super) fn action(action: &Action) {
     let Action { id, verb } = action;
     match verb {
         Verb::Start(start) => starting(id, start),
@@ -159,7 +159,7 @@ pub(super) fn action(action: &Action, now: Time) {
             debug!(event = "agent.forgotten", entity = %id, reason = %why, "forgotten");
         }
         Verb::BackOff { ended, until, attempt, of } => {
-            let delay_ms = millis(*until - now);
+            let delay_ms = millis(*until - ended.at);
             let after = &ended.how;
             warn!(event = "agent.backoff", entity = %id, attempt, of, delay_ms, reason = %after, "will be restarted");
         }

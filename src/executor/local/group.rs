@@ -135,7 +135,7 @@ fn live_member(pid: Pid, leader: Pid) -> io::Result<Option<OwnedFd>> {
 
 /// The process's group; none if it has ended, or if its group is not of this PID namespace. The
 /// system calls that one 0, which rustix's `getpgid` takes for impossible: hence nix's.
-fn group_of(pid: Pid) -> Option<Pid> {
+pub(super) fn group_of(pid: Pid) -> Option<Pid> {
     let pid = unistd::Pid::from_raw(pid.as_raw_nonzero().get());
     getpgid(Some(pid)).ok().and_then(|group| Pid::from_raw(group.as_raw()))
 }

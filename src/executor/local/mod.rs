@@ -1,7 +1,7 @@
 //! Agents as processes of this machine (Linux).
 //!
 //! ```text
-//! spawn ──► task of the run: start ─► Started ─► wait on the leader's pidfd ─► Exited
+//! spawn ──► task of the run: start ─► Started ─► wait on the leader's pidfd ─► its exit
 //!                ▲                                                              │
 //! terminate/kill ┘ (in order, by the run's own task)   wait for the group ─► reap ─► Gone
 //! ```
@@ -16,6 +16,7 @@ mod log_name;
 mod pidfd;
 mod run;
 mod start;
+pub mod survey;
 
 use std::collections::HashMap;
 use std::fs;

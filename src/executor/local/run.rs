@@ -12,7 +12,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::Shared;
-use super::group::Groups;
 use super::leader::{Leader, abandon};
 use super::pidfd;
 use super::start::{StartError, start};
@@ -55,22 +54,21 @@ pub(super) async fn supervise(
         }
     };
     shared.tell(Event::Started { run, pid: leader.pid().as_raw_nonzero().get().unsigned_abs() });
-    let mut orders = Orders { run, receiver: orders, killed: false };
+    let mut orders = Orders { run, receiver: orders, terminated: false, killed: false };
     match orders.heed_until(leader.exited(), &leader, Phase::Led).await {
         Ok(exit) => {
-            shared.tell(Event::Exited { run, exit });
-            emptied(&mut orders, &leader, &shared.groups).await;
+            emptied(&mut orders, &leader, &shared, exit).await;
             if let Err(error) = leader.reap() {
                 tracing::error!(%run, %error, "cannot reap an agent");
             }
+            shared.end(run, Event::Gone { run, exit });
         }
         Err(error) => {
             // Its pid may be another's by now: there is nothing left that we may do.
             tracing::error!(%run, %error, "the exit of an agent was lost");
-            shared.tell(Event::Exited { run, exit: UNKNOWN });
+            shared.end(run, Event::Gone { run, exit: UNKNOWN });
         }
     }
-    shared.end(run, Event::Gone { run });
 }
 
 /// A process that is watched, or none.
@@ -91,12 +89,22 @@ async fn begin(request: SpawnRequest, shared: &Shared) -> Result<Leader, StartEr
     }
 }
 
-/// Waits until no process lives in the group of a leader that has ended.
-async fn emptied(orders: &mut Orders, leader: &Leader, groups: &Groups) {
+/// Waits until no process lives in the group of a leader that has ended, and tells if there is
+/// anything to wait for.
+async fn emptied(orders: &mut Orders, leader: &Leader, shared: &Shared, exit: Exit) {
+    let mut told = false;
     loop {
-        let look = groups.members(leader.pid());
-        let waited = match orders.heed_until(look, leader, Phase::Leaderless).await {
-            Ok(members) if members.is_empty() => return,
+        let look = shared.groups.members(leader.pid());
+        let looked = orders.heed_until(look, leader, Phase::Leaderless).await;
+        if looked.as_ref().is_ok_and(Vec::is_empty) {
+            return;
+        }
+        if !told {
+            told = true;
+            shared.tell(Event::LeaderExited { run: orders.run, exit });
+            orders.pass_on(leader);
+        }
+        let waited = match looked {
             Ok(members) => {
                 orders.kill_again(leader);
                 orders.heed_until(all_ended(members), leader, Phase::Leaderless).await
@@ -122,6 +130,7 @@ async fn all_ended(members: Vec<OwnedFd>) -> io::Result<()> {
 struct Orders {
     run: RunId,
     receiver: UnboundedReceiver<Order>,
+    terminated: bool,
     killed: bool,
 }
 
@@ -140,6 +149,7 @@ impl Orders {
     }
 
     fn carry_out(&mut self, order: Order, leader: &Leader, phase: Phase) {
+        self.terminated = true;
         let sent = match (order, phase) {
             (Order::Terminate, Phase::Led) => leader.signal(Signal::TERM),
             (Order::Terminate, Phase::Leaderless) => leader.signal_group(Signal::TERM),
@@ -152,6 +162,14 @@ impl Orders {
         };
         if let Err(error) = sent {
             tracing::warn!(run = %self.run, ?order, %error, "cannot signal an agent");
+        }
+    }
+
+    /// To those whom the leader leaves behind, if it was told to end: they have the rest of the
+    /// time that it had.
+    fn pass_on(&mut self, leader: &Leader) {
+        if self.terminated && !self.killed {
+            self.carry_out(Order::Terminate, leader, Phase::Leaderless);
         }
     }
 

@@ -43,6 +43,7 @@ pub(super) fn start(request: &SpawnRequest) -> Result<Pid, StartError> {
     let child = Command::new(program)
         .args(args)
         .envs(&spec.env)
+        .envs(&request.markers)
         .current_dir(&spec.cwd)
         .stdin(Stdio::null())
         .stdout(stdout)

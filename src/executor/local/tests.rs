@@ -54,6 +54,7 @@ impl Rig {
                 env: [("AGENT".to_owned(), "yes".to_owned())].into(),
                 cwd: self.temp.path().to_owned(),
             },
+            markers: [("MARKER".to_owned(), "yes".to_owned())].into(),
             log_dir: self.path("logs"),
         }
     }
@@ -79,7 +80,7 @@ impl Rig {
                 return told.clone();
             }
             let event = timeout(DEADLINE, self.events.recv()).await.expect("no event").unwrap();
-            self.told.entry(run_of(&event)).or_default().push(event);
+            self.told.entry(event.run()).or_default().push(event);
         }
     }
 
@@ -89,19 +90,22 @@ impl Rig {
         pid
     }
 
-    async fn exited(&mut self, run: RunId) -> Exit {
-        let told = self.until(run, |event| matches!(event, Event::Exited { .. })).await;
-        let [_, Event::Exited { exit, .. }, ..] = told[..] else { panic!("{told:?}") };
+    /// The exit of a leader that left others behind.
+    async fn left_behind(&mut self, run: RunId) -> Exit {
+        let told = self.until(run, |event| matches!(event, Event::LeaderExited { .. })).await;
+        let [_, Event::LeaderExited { exit, .. }, ..] = told[..] else { panic!("{told:?}") };
         exit
     }
 
     /// The exit of a run that is over, after all was told in order and nobody is left.
     async fn gone(&mut self, run: RunId) -> Exit {
         let pid = self.started(run).await;
-        let exit = self.exited(run).await;
         let told = self.until(run, |event| matches!(event, Event::Gone { .. })).await;
-        let exited = Event::Exited { run, exit };
-        assert_eq!(told, [Event::Started { run, pid }, exited, Event::Gone { run }]);
+        let Some(&Event::Gone { exit, .. }) = told.last() else { panic!("{told:?}") };
+        let (started, gone) = (Event::Started { run, pid }, Event::Gone { run, exit });
+        let left = Event::LeaderExited { run, exit };
+        let alone = [started.clone(), gone.clone()];
+        assert!(told == alone || told == [started, left, gone], "{told:?}");
         assert_eq!(members(pid), 0, "survivors of {run}");
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let child = waitid(WaitId::Pid(raw(pid)), options);
@@ -123,15 +127,6 @@ impl Rig {
         let name = file.to_owned();
         let wait = move || eventually(&name, || path.exists());
         tokio::task::spawn_blocking(wait).await.unwrap();
-    }
-}
-
-fn run_of(event: &Event) -> RunId {
-    match event {
-        Event::Started { run, .. }
-        | Event::SpawnFailed { run, .. }
-        | Event::Exited { run, .. }
-        | Event::Gone { run } => *run,
     }
 }
 

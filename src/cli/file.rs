@@ -1,0 +1,70 @@
+//! The options that name a configuration file and override parts of it, and reading it.
+
+use std::io::{IsTerminal as _, stderr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{Ending, fail, say};
+use crate::config::{self, Config, LoadError, Overrides, ServerName};
+
+/// Which configuration.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration: a path, or a name found in ./configs (with or without .toml).
+    #[arg(long, short, value_name = "PATH|NAME")]
+    config: String,
+    /// The world's address, or `embedded`; wins over `runner.server`.
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<ServerName>,
+    /// Where agents' output goes; wins over `runner.log_dir`.
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
+    /// The working directory of agents; wins over `runner.agents_dir`.
+    #[arg(long, value_name = "DIR")]
+    agents_dir: Option<PathBuf>,
+}
+
+/// A configuration, and where it came from.
+pub(super) struct Loaded {
+    pub(super) path: PathBuf,
+    pub(super) overrides: Overrides,
+    pub(super) config: Arc<Config>,
+    /// What the file held.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl ConfigFile {
+    /// Reads and checks the file. If that fails, it was said why, and nothing else is to be done.
+    pub(super) fn load(self) -> Result<Loaded, Ending> {
+        let path = locate(&self.config)?;
+        let overrides =
+            Overrides { server: self.server, log_dir: self.log_dir, agents_dir: self.agents_dir };
+        let config::Loaded { config, bytes } = config::load(&path, &overrides).map_err(refuse)?;
+        Ok(Loaded { path, overrides, config, bytes })
+    }
+}
+
+/// The file that the user means.
+pub(super) fn locate(name: &str) -> Result<PathBuf, Ending> {
+    config::locate(name).map_err(|not_found| {
+        say(format_args!("error: {not_found}"));
+        Ending::Wrong
+    })
+}
+
+/// Says why there is no configuration.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(super) fn refuse(error: LoadError) -> Ending {
+    match &error {
+        LoadError::Rejected(mistakes) => {
+            let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            say(mistakes.render(colour));
+        }
+        LoadError::Unreadable { .. } => {
+            fail("the configuration", &error);
+        }
+    }
+    Ending::Wrong
+}

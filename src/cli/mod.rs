@@ -1,0 +1,121 @@
+//! The command line: clap types, one file a verb, and what goes to which stream.
+//!
+//! Data goes to stdout, everything said to a person to stderr.
+
+mod agent;
+mod file;
+mod logging;
+mod plan;
+mod reconcile;
+mod settings;
+mod validate;
+mod world;
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use logging::LogFormat;
+
+/// Keeps exactly one agent process alive for every entity of a world.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.\n\
+                  Environment: RUST_LOG filters the log (default: info), NO_COLOR turns colours off."
+)]
+struct Cli {
+    /// How the log is written to stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Keep one agent for each entity, until told to stop.
+    Reconcile(reconcile::Args),
+    /// Show what would change, and why; change nothing.
+    Plan(plan::Args),
+    /// Check a configuration file.
+    Validate(validate::Args),
+    /// Serve the demo world.
+    World(world::Args),
+    /// Control one entity of the demo world: the built-in forager.
+    Agent(agent::Args),
+}
+
+impl Verb {
+    /// What of the log is shown unless `RUST_LOG` says otherwise.
+    fn default_filter(&self) -> &'static str {
+        match self {
+            // The embedded world is a guest there; its own affairs are not the runner's.
+            Self::Reconcile(_) | Self::Plan(_) | Self::Validate(_) => "info,runner::world=warn",
+            Self::World(_) | Self::Agent(_) => "info",
+        }
+    }
+}
+
+/// How a verb ended. Its number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Done.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// Wrong usage or configuration; nothing was done.
+    Wrong = 2,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        Self::from(ending as u8)
+    }
+}
+
+/// Parses the command line and does what it asks for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log_format, cli.verb.default_filter());
+    let ending = match cli.verb {
+        Verb::Reconcile(args) => reconcile::run(args),
+        Verb::Plan(args) => plan::run(args),
+        Verb::Validate(args) => validate::run(&args),
+        Verb::World(args) => world::run(&args),
+        Verb::Agent(args) => agent::run(args),
+    };
+    ending.into()
+}
+
+/// Says something to the person at the terminal.
+fn say(message: impl fmt::Display) {
+    // Nobody is left to be told if that fails.
+    let _ = writeln!(anstream::stderr(), "{message}");
+}
+
+/// Prints data. A reader that has gone away has read enough.
+fn print(data: impl fmt::Display) {
+    let _ = writeln!(anstream::stdout(), "{data}");
+}
+
+/// Says that something failed, with all its causes.
+fn fail(what: &str, error: &dyn std::error::Error) -> Ending {
+    let mut message = format!("error: {what}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(message, ": {error}");
+        cause = error.source();
+    }
+    say(message);
+    Ending::Failed
+}
+
+/// A runtime to do the work in.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

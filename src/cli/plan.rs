@@ -1,0 +1,193 @@
+//! `runner plan`: what would change, and why.
+//!
+//! The same decision as the loop's, on what the world says now and on the agents that are found
+//! by the markers in their environment. Nothing is changed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::sync::watch;
+
+use super::file::{ConfigFile, Loaded};
+use super::settings::{discovery_settings, instance, runner, with_absolute_cwds};
+use super::{Ending, fail, print, runtime};
+use crate::clock::Clock;
+use crate::config::{Config, Server};
+use crate::discovery::{self, View};
+use crate::executor::local::survey::{Found, survey};
+use crate::plan::{
+    Agent, AgentSpec, Answer, Arrival, Contact, Desired, Entities, Entity, EntityId, Heard, Intent,
+    Lease, Membership, Observed, Phase, Rules, RunId, Site, Time, Want, Wants, plan,
+};
+use crate::world::Definition;
+
+/// Show what would change, and why; change nothing.
+#[derive(Debug, Parser)]
+#[command(after_help = "Example: runner plan --config configs/foraging.toml")]
+pub(super) struct Args {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+pub(super) fn run(args: Args) -> Ending {
+    let loaded = match args.file.load() {
+        Ok(loaded) => loaded,
+        Err(ending) => return ending,
+    };
+    match runtime().and_then(|runtime| runtime.block_on(show(&loaded))) {
+        Ok(()) => Ending::Done,
+        Err(error) => fail("cannot plan", &error),
+    }
+}
+
+async fn show(loaded: &Loaded) -> io::Result<()> {
+    let Loaded { path, config, .. } = loaded;
+    let clock = Clock::new();
+    let found = found(path)?;
+    let server = server(config, &found);
+    let answer = match &server {
+        Some(server) => ask(config, server, clock).await?,
+        None => first_answer_of_demo(config, clock.now())?,
+    };
+    let rules = Arc::new(with_absolute_cwds(config));
+    let site = Site { server: server.unwrap_or_else(demo_address), runner: runner()? };
+    let mut membership = Membership::first(&answer, &rules);
+    membership.recall(|id| match found.get(id) {
+        _ if found.is_empty() => Arrival::First,
+        Some(found) if found.marker("RUNNER_ARRIVAL") == Some("first") => Arrival::First,
+        Some(_) | None => Arrival::Late,
+    });
+    let desired = Desired::new(Intent::Run, &rules, &site, Some(&membership));
+    let observed = observed(&found, &desired, &answer, clock.now());
+    let plan = plan(&desired, &observed, clock.now());
+    print(plan.to_string().trim_end());
+    Ok(())
+}
+
+/// The agents of this configuration, by entity. Of two for one entity, the older one.
+fn found(path: &Path) -> io::Result<BTreeMap<EntityId, Found>> {
+    let mut agents = BTreeMap::new();
+    for found in survey(&instance(path)?)? {
+        if let Some(id) = found.marker("RUNNER_ENTITY_ID").and_then(|id| EntityId::new(id).ok()) {
+            agents.entry(id).or_insert(found);
+        }
+    }
+    Ok(agents)
+}
+
+/// The address of the world; none for a demo world that does not run.
+fn server(config: &Config, found: &BTreeMap<EntityId, Found>) -> Option<String> {
+    match &config.server {
+        Server::Address(address) => Some(address.clone()),
+        Server::Embedded(_) => {
+            let mut running = found.values().filter_map(|found| found.marker("RUNNER_SERVER"));
+            running.next().map(str::to_owned)
+        }
+    }
+}
+
+fn demo_address() -> String {
+    "127.0.0.1:<free port>".to_owned()
+}
+
+async fn ask(config: &Config, server: &str, clock: Clock) -> io::Result<Answer> {
+    let settings = discovery_settings(config, server.to_owned());
+    let (_settings, seen) = watch::channel(settings);
+    let world = discovery::start(seen, clock);
+    let mut view = world.view();
+    let answered = view.wait_for(|view: &Arc<View>| view.latest.is_some());
+    let silent = || {
+        let waited = config.connection_timeout;
+        let message = format!("the world at {server} gave no answer within {waited:?}");
+        io::Error::new(io::ErrorKind::TimedOut, message)
+    };
+    let view = tokio::time::timeout(config.connection_timeout, answered)
+        .await
+        .map_err(|_elapsed| silent())?
+        .map_err(io::Error::other)?;
+    view.latest.clone().ok_or_else(silent)
+}
+
+/// What the demo world would say if it were started.
+fn first_answer_of_demo(config: &Config, now: Time) -> io::Result<Answer> {
+    let entities = match &config.server {
+        Server::Embedded(definition) => at_start(definition).map_err(io::Error::other)?,
+        Server::Address(_) => Entities::default(),
+    };
+    let entities = Arc::new(entities);
+    Ok(Answer { heard: Heard::Asked(now), at: now, entities, refused: Arc::default() })
+}
+
+fn at_start(definition: &Definition) -> Result<Entities, crate::plan::BadEntity> {
+    let there = definition.entities.iter().filter(|entity| entity.arrives_after.is_zero());
+    there
+        .map(|defined| {
+            let tags = defined.tags.clone();
+            Ok(Entity { tags, ..Entity::new(&defined.id, &defined.kind)? })
+        })
+        .collect()
+}
+
+fn observed(
+    found: &BTreeMap<EntityId, Found>,
+    desired: &Desired,
+    answer: &Answer,
+    now: Time,
+) -> Observed {
+    let wants = match &desired.wants {
+        Wants::Unknown => None,
+        Wants::Known { agents, .. } => Some(agents),
+    };
+    let agents = found.iter().zip(0..).map(|((id, found), run)| {
+        let want = wants.and_then(|wants| wants.get(id));
+        let agent = Agent {
+            incarnation: found
+                .marker("RUNNER_INCARNATION")
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0),
+            template: found.marker("RUNNER_TEMPLATE").unwrap_or_default().to_owned(),
+            spec: spec(found, want),
+            grace: grace(&desired.rules, found),
+            attempts: 0,
+            phase: Phase::Running {
+                run: RunId(run),
+                pid: found.pid,
+                since: now,
+                lease: Lease::Held,
+            },
+        };
+        (id.clone(), agent)
+    });
+    let contact = Contact { reachable: true, asked: Some(answer.at), disrupted: None };
+    Observed { contact, next_run: 0, agents: agents.collect() }
+}
+
+/// What the agent was started as. Its own word for it may be out of date (a process can rename
+/// itself), so the digest in its markers decides whether it is what is wanted.
+fn spec(found: &Found, want: Option<&Want>) -> Arc<AgentSpec> {
+    let running =
+        AgentSpec { argv: found.argv.clone(), env: BTreeMap::new(), cwd: found.cwd.clone() };
+    let Some(want) = want else { return Arc::new(running) };
+    if found.marker("RUNNER_SPEC") == Some(&want.spec.digest()) {
+        return Arc::clone(&want.spec);
+    }
+    // If neither of the others differs, it is the environment.
+    let same = running.argv == want.spec.argv && running.cwd == want.spec.cwd;
+    let env = if same { BTreeMap::new() } else { want.spec.env.clone() };
+    Arc::new(AgentSpec { env, ..running })
+}
+
+fn grace(rules: &Rules, found: &Found) -> std::time::Duration {
+    let name = found.marker("RUNNER_TEMPLATE");
+    let template = rules.templates.iter().find(|template| Some(template.name.as_str()) == name);
+    template.map_or(std::time::Duration::ZERO, |template| template.grace)
+}
+
+impl Found {
+    fn marker(&self, name: &str) -> Option<&str> {
+        self.env.get(name).map(String::as_str)
+    }
+}

@@ -1,0 +1,171 @@
+//! `runner reconcile`: the main job.
+
+use std::io;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::file::{ConfigFile, Loaded};
+use super::settings::Settler;
+use super::{Ending, fail, runtime};
+use crate::clock::Clock;
+use crate::config::{self, Config, Reload, Watch};
+use crate::discovery;
+use crate::executor::Local;
+use crate::plan::Intent;
+use crate::reconcile::{Reconciler, Settings, Sources};
+
+/// Keep one agent for each entity, until told to stop.
+#[derive(Debug, Parser)]
+#[command(after_help = "Example: runner reconcile --config configs/demo.toml\n\n\
+                  The file may be edited while this runs; SIGHUP reads it now. SIGINT or SIGTERM \
+                  stops all agents and ends with 0; a second one kills them.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+pub(super) fn run(args: Args) -> Ending {
+    let loaded = match args.file.load() {
+        Ok(loaded) => loaded,
+        Err(ending) => return ending,
+    };
+    match runtime().and_then(|runtime| runtime.block_on(reconcile(loaded))) {
+        Ok(()) => Ending::Done,
+        Err(error) => fail("cannot reconcile", &error),
+    }
+}
+
+async fn reconcile(loaded: Loaded) -> io::Result<()> {
+    // Before anything is started: a signal that comes early must not end us with agents left.
+    let signals = Signals::new()?;
+    let Loaded { path, overrides, config, bytes } = loaded;
+    info!(event = "runner.started", config = %path.display(), pid = std::process::id(), "started");
+
+    let mut settler = Settler::new(&path)?;
+    let (settings, asked) = settler.settle(&config).await?;
+    let (settings, settings_seen) = watch::channel(Arc::new(settings));
+    let (asked, asked_seen) = watch::channel(asked);
+    let (intent, intent_seen) = watch::channel(Intent::Run);
+
+    let clock = Clock::new();
+    let world = discovery::start(asked_seen, clock);
+    let (executor, events) = Local::new();
+    let watch = config::watch(&path, overrides, bytes)?;
+    let view = world.view();
+    let sources = Sources { settings: settings_seen, intent: intent_seen, view, events };
+    let reconciler = Reconciler::new(executor, world, sources, clock);
+    let operator = Operator { signals, intent, watch, settler, settings, asked, config };
+
+    tokio::select! {
+        () = reconciler.run() => {}
+        () = operator.run() => {}
+    }
+    info!(event = "runner.stopped", "no agent is left");
+    Ok(())
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Brings signals and edited files to the loop.
+struct Operator {
+    signals: Signals,
+    intent: watch::Sender<Intent>,
+    watch: Watch,
+    settler: Settler,
+    settings: watch::Sender<Arc<Settings>>,
+    asked: watch::Sender<discovery::Settings>,
+    /// The one in force.
+    config: Arc<Config>,
+}
+
+impl Operator {
+    /// Runs as long as the loop does.
+    async fn run(mut self) {
+        loop {
+            tokio::select! {
+                _ = self.signals.interrupt.recv() => self.stop(),
+                _ = self.signals.terminate.recv() => self.stop(),
+                _ = self.signals.hangup.recv() => self.watch.reloader.reload_now(),
+                Some(reload) = self.watch.reloads.recv() => self.reload(reload).await,
+            }
+        }
+    }
+
+    /// The first time in good order, the second time at once.
+    fn stop(&self) {
+        self.intent.send_modify(|intent| {
+            *intent = match intent {
+                Intent::Run => Intent::Stop,
+                Intent::Stop | Intent::Kill => Intent::Kill,
+            };
+        });
+    }
+
+    async fn reload(&mut self, reload: Reload) {
+        match reload {
+            Reload::Applied(config) if config == self.config => {
+                info!(event = "config.unchanged", "the file says what it said before");
+            }
+            Reload::Applied(config) => self.apply(config).await,
+            Reload::Rejected(mistakes) => {
+                let generation = self.settings.borrow().generation;
+                error!(
+                    event = "config.rejected",
+                    mistakes = mistakes.len(),
+                    "the file is wrong; configuration #{generation} stays in force\n{}",
+                    mistakes.render(false)
+                );
+            }
+            Reload::Unreadable(reason) => {
+                let generation = self.settings.borrow().generation;
+                warn!(
+                    event = "config.unreadable",
+                    %reason,
+                    "the file cannot be read; configuration #{generation} stays in force"
+                );
+            }
+        }
+    }
+
+    async fn apply(&mut self, config: Arc<Config>) {
+        match self.settler.settle(&config).await {
+            Ok((settings, asked)) => {
+                info!(
+                    event = "config.applied",
+                    generation = settings.generation,
+                    templates = settings.rules.templates.len(),
+                    "the file was read"
+                );
+                // The world client first: the loop ignores its view until both mean one server.
+                self.asked.send_if_modified(|before| {
+                    let changed = *before != asked;
+                    *before = asked;
+                    changed
+                });
+                self.settings.send_replace(Arc::new(settings));
+                self.config = config;
+            }
+            Err(error) => {
+                error!(event = "config.rejected", %error, "the embedded world cannot be started");
+            }
+        }
+    }
+}

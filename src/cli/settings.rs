@@ -1,0 +1,104 @@
+//! What a configuration comes to: settings for the loop and for the world client.
+
+use std::io;
+use std::path::{Path, PathBuf, absolute};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::config::{Config, Server};
+use crate::plan::Site;
+use crate::world::{Definition, Handle, World};
+use crate::{discovery, reconcile};
+
+/// Turns configurations into settings, and keeps the embedded world if there is one.
+pub(super) struct Settler {
+    generation: u64,
+    instance: String,
+    runner: String,
+    embedded: Option<Handle>,
+}
+
+impl Settler {
+    /// For the configuration file at `path`.
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self { generation: 0, instance: instance(path)?, runner: runner()?, embedded: None })
+    }
+
+    /// What `config` comes to. Starts or changes the embedded world if it asks for one.
+    pub(super) async fn settle(
+        &mut self,
+        config: &Config,
+    ) -> io::Result<(reconcile::Settings, discovery::Settings)> {
+        let server = match &config.server {
+            Server::Address(address) => address.clone(),
+            Server::Embedded(definition) => self.embed(definition).await?,
+        };
+        self.generation += 1;
+        Ok((self.reconcile_settings(config, server.clone()), discovery_settings(config, server)))
+    }
+
+    /// The address of the embedded world, which is as `definition` says from now on.
+    async fn embed(&mut self, definition: &Definition) -> io::Result<String> {
+        if let Some(world) = &self.embedded {
+            world.apply(definition.clone());
+            return Ok(world.address().to_string());
+        }
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let world = World::start(definition.clone(), listener)?;
+        let address = world.address().to_string();
+        info!(event = "world.embedded", server = address, "the demo world is there");
+        self.embedded = Some(world);
+        Ok(address)
+    }
+
+    fn reconcile_settings(&self, config: &Config, server: String) -> reconcile::Settings {
+        reconcile::Settings {
+            generation: self.generation,
+            rules: Arc::new(with_absolute_cwds(config)),
+            log_dir: absolute(&config.log_dir).unwrap_or_else(|_| config.log_dir.clone()),
+            site: Site { server, runner: self.runner.clone() },
+            instance: self.instance.clone(),
+        }
+    }
+}
+
+/// The name by which agents of this configuration are found among all processes.
+///
+/// The directory is resolved, the file is not: where it is a symbolic link (as in a `ConfigMap`),
+/// another target is another version of the same file.
+pub(super) fn instance(path: &Path) -> io::Result<String> {
+    let path = absolute(path)?;
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
+    };
+    Ok(dir.canonicalize()?.join(name).to_string_lossy().into_owned())
+}
+
+/// The runner's own executable.
+pub(super) fn runner() -> io::Result<String> {
+    Ok(std::env::current_exe()?.to_string_lossy().into_owned())
+}
+
+/// The rules, with working directories that mean the same wherever they are read.
+pub(super) fn with_absolute_cwds(config: &Config) -> crate::plan::Rules {
+    let mut rules = config.rules.clone();
+    for template in &mut rules.templates {
+        let cwd: &mut PathBuf = &mut Arc::make_mut(template).cwd;
+        match absolute(&*cwd) {
+            Ok(whole) => *cwd = whole,
+            Err(error) => warn!(cwd = %cwd.display(), %error, "cannot be made absolute"),
+        }
+    }
+    rules
+}
+
+pub(super) fn discovery_settings(config: &Config, server: String) -> discovery::Settings {
+    discovery::Settings {
+        server,
+        timeout: config.discovery_timeout,
+        interval: config.watch_interval,
+        connection_timeout: config.connection_timeout,
+    }
+}

@@ -1,0 +1,71 @@
+//! Which agents of one runner there are, as the processes themselves show it.
+//!
+//! Every agent carries markers in its environment (`RUNNER_INSTANCE` and others). A process can
+//! overwrite its own environment, so what is found here is good enough to show to a person, and
+//! nothing is ever signalled for it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Pid;
+
+use super::group::group_of;
+
+/// The name of the marker that tells whose agent it is.
+pub const INSTANCE: &str = "RUNNER_INSTANCE";
+
+/// An agent that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its process, the leader of its group.
+    pub pid: u32,
+    /// Its environment.
+    pub env: BTreeMap<String, String>,
+    /// Its command line.
+    pub argv: Vec<String>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+}
+
+/// The living leaders of process groups whose marker names `instance`, by process id.
+///
+/// # Errors
+/// If `/proc` cannot be read. Processes that end meanwhile, or belong to somebody else, are
+/// passed over.
+pub fn survey(instance: &str) -> std::io::Result<Vec<Found>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        if let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) {
+            all.extend(look_at(pid, instance));
+        }
+    }
+    all.sort_by_key(|found| found.pid);
+    Ok(all)
+}
+
+fn look_at(pid: u32, instance: &str) -> Option<Found> {
+    let process = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    if group_of(process) != Some(process) {
+        return None;
+    }
+    let env: BTreeMap<_, _> = strings(pid, "environ")?
+        .iter()
+        .filter_map(|variable| variable.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    if env.get(INSTANCE)? != instance {
+        return None;
+    }
+    let argv = strings(pid, "cmdline")?;
+    let cwd = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    Some(Found { pid, env, argv, cwd })
+}
+
+/// A file of NUL-terminated strings.
+fn strings(pid: u32, file: &str) -> Option<Vec<String>> {
+    let bytes = fs::read(format!("/proc/{pid}/{file}")).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    Some(text.split_terminator('\0').map(str::to_owned).collect())
+}

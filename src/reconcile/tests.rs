@@ -1,0 +1,247 @@
+//! The loop with an executor that only takes notes, and a clock that is moved by hand.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::*;
+use crate::plan::fixture::{entity, rules, template};
+use crate::plan::{Answer, Entity, Exit, Heard};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    Spawn(RunId, String),
+    Terminate(RunId),
+    Kill(RunId),
+    Ask,
+}
+
+/// Passes on what it is told, in order.
+#[derive(Clone, Debug)]
+struct Notes(mpsc::UnboundedSender<Told>);
+
+impl Executor for Notes {
+    fn spawn(&self, request: SpawnRequest) {
+        self.0.send(Told::Spawn(request.run, request.entity.to_string())).unwrap();
+    }
+
+    fn terminate(&self, run: RunId) {
+        self.0.send(Told::Terminate(run)).unwrap();
+    }
+
+    fn kill(&self, run: RunId) {
+        self.0.send(Told::Kill(run)).unwrap();
+    }
+}
+
+impl AskWorld for Notes {
+    fn ask(&self) {
+        self.0.send(Told::Ask).unwrap();
+    }
+}
+
+struct Stage {
+    clock: Clock,
+    settings: watch::Sender<Arc<Settings>>,
+    intent: watch::Sender<Intent>,
+    view: watch::Sender<Arc<View>>,
+    events: mpsc::UnboundedSender<Event>,
+    told: mpsc::UnboundedReceiver<Told>,
+    task: JoinHandle<()>,
+    entities: Mutex<Vec<Entity>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let clock = Clock::new();
+        let settings = Settings {
+            generation: 1,
+            rules: Arc::new(rules(vec![template("default")])),
+            log_dir: "logs".into(),
+            site: Site { server: "one:1".to_owned(), runner: "/bin/runner".to_owned() },
+            instance: "test".to_owned(),
+        };
+        let (settings, settings_seen) = watch::channel(Arc::new(settings));
+        let (intent, intent_seen) = watch::channel(Intent::Run);
+        let view = View { server: "one:1".to_owned(), ..View::default() };
+        let (view, view_seen) = watch::channel(Arc::new(view));
+        let (events, events_seen) = mpsc::unbounded_channel();
+        let (notes, told) = mpsc::unbounded_channel();
+        let sources = Sources {
+            settings: settings_seen,
+            intent: intent_seen,
+            view: view_seen,
+            events: events_seen,
+        };
+        let reconciler = Reconciler::new(Notes(notes.clone()), Notes(notes), sources, clock);
+        let task = tokio::spawn(reconciler.run());
+        Self { clock, settings, intent, view, events, told, task, entities: Mutex::default() }
+    }
+
+    /// A stage on which agents of these entities run.
+    async fn running(ids: &[&str]) -> Self {
+        let mut stage = Self::new();
+        stage.answer(ids);
+        for (run, id) in (0..).zip(ids) {
+            assert_eq!(stage.next().await, Told::Spawn(RunId(run), (*id).to_owned()));
+            stage.events.send(Event::Started { run: RunId(run), pid: 7 }).unwrap();
+        }
+        // The paused clock moves only when the loop has taken in everything and waits.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        stage
+    }
+
+    fn answer(&self, ids: &[&str]) {
+        *self.entities.lock().unwrap() = ids.iter().map(|id| entity(id)).collect();
+        self.answer_again();
+    }
+
+    fn answer_again(&self) {
+        let now = self.clock.now();
+        let entities = self.entities.lock().unwrap().clone().into_iter().collect();
+        self.view.send_modify(|view| {
+            let view = Arc::make_mut(view);
+            view.answers += 1;
+            view.reachable = true;
+            view.latest_asked = Some(now);
+            view.latest = Some(Answer {
+                heard: Heard::Asked(now),
+                at: now,
+                entities: Arc::new(entities),
+                refused: Arc::default(),
+            });
+        });
+    }
+
+    fn lose_world(&self) {
+        let now = self.clock.now();
+        self.view.send_modify(|view| {
+            let view = Arc::make_mut(view);
+            view.reachable = false;
+            view.disrupted_at = Some(now);
+        });
+    }
+
+    fn gone(&self, run: u64, exit: Exit) {
+        self.events.send(Event::Gone { run: RunId(run), exit }).unwrap();
+    }
+
+    async fn next(&mut self) -> Told {
+        // The clock is paused: this waits an hour of its time, and no real time.
+        timeout(Duration::from_secs(3600), self.told.recv()).await.expect("told nothing").unwrap()
+    }
+
+    /// What is told within this time of the paused clock.
+    async fn within(&mut self, time: Duration) -> Option<Told> {
+        timeout(time, self.told.recv()).await.ok().flatten()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_asks_the_world_and_restarts_after_the_delay_and_not_before() {
+    let mut stage = Stage::running(&["alice"]).await;
+    tokio::time::advance(Duration::from_secs(5)).await;
+    stage.gone(0, Exit::Code(1));
+    assert_eq!(stage.next().await, Told::Ask);
+    stage.answer_again();
+    assert_eq!(stage.within(Duration::from_millis(990)).await, None);
+    assert_eq!(
+        stage.within(Duration::from_millis(20)).await,
+        Some(Told::Spawn(RunId(1), "alice".to_owned()))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exit_with_the_world_waits_for_it_and_starts_when_it_is_back() {
+    let mut stage = Stage::running(&["alice"]).await;
+    tokio::time::advance(Duration::from_secs(5)).await;
+    stage.gone(0, Exit::Code(0));
+    assert_eq!(stage.next().await, Told::Ask);
+    stage.lose_world();
+    assert_eq!(stage.within(Duration::from_secs(20)).await, None);
+    stage.answer_again();
+    assert_eq!(
+        stage.within(Duration::from_millis(1)).await,
+        Some(Told::Spawn(RunId(1), "alice".to_owned()))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_wakes_a_loop_whose_agents_run() {
+    let mut stage = Stage::running(&["alice", "bob"]).await;
+    assert_eq!(stage.within(Duration::from_secs(86_400)).await, None);
+    assert!(!stage.task.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_signal_terminates_then_kills_at_the_end_of_the_grace_and_ends_the_loop() {
+    let mut stage = Stage::running(&["alice", "bob"]).await;
+    stage.intent.send(Intent::Stop).unwrap();
+    assert_eq!(stage.next().await, Told::Terminate(RunId(0)));
+    assert_eq!(stage.next().await, Told::Terminate(RunId(1)));
+    stage.gone(0, Exit::Code(0));
+    assert_eq!(stage.within(Duration::from_millis(4_990)).await, None);
+    assert_eq!(stage.within(Duration::from_millis(20)).await, Some(Told::Kill(RunId(1))));
+    assert!(!stage.task.is_finished());
+    stage.gone(1, Exit::Signal(9));
+    stage.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_stop_signal_kills_at_once() {
+    let mut stage = Stage::running(&["alice"]).await;
+    stage.intent.send(Intent::Stop).unwrap();
+    assert_eq!(stage.next().await, Told::Terminate(RunId(0)));
+    stage.intent.send(Intent::Kill).unwrap();
+    assert_eq!(stage.within(Duration::from_millis(1)).await, Some(Told::Kill(RunId(0))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_server_touches_nobody_until_it_has_answered() {
+    let mut stage = Stage::running(&["alice"]).await;
+    stage.settings.send_modify(|settings| {
+        let settings = Arc::make_mut(settings);
+        settings.generation += 1;
+        settings.site.server = "two:2".to_owned();
+    });
+    // The world before goes on answering for a moment; that says nothing of the new one.
+    stage.answer(&[]);
+    assert_eq!(stage.within(Duration::from_secs(600)).await, None);
+    stage.view.send_replace(Arc::new(View { server: "two:2".to_owned(), ..View::default() }));
+    assert_eq!(stage.within(Duration::from_secs(600)).await, None);
+    stage.answer(&["alice"]);
+    // Its command line names the server.
+    assert_eq!(stage.next().await, Told::Terminate(RunId(0)));
+    stage.gone(0, Exit::Code(0));
+    assert_eq!(stage.next().await, Told::Spawn(RunId(1), "alice".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_waits_until_the_last_process_is_gone() {
+    let mut stage = Stage::running(&["alice"]).await;
+    stage.settings.send_modify(|settings| {
+        let settings = Arc::make_mut(settings);
+        settings.generation += 1;
+        settings.rules = Arc::new(rules(vec![crate::plan::Template {
+            args: vec!["--new".to_owned()],
+            ..template("default")
+        }]));
+    });
+    assert_eq!(stage.next().await, Told::Terminate(RunId(0)));
+    stage.events.send(Event::LeaderExited { run: RunId(0), exit: Exit::Code(0) }).unwrap();
+    assert_eq!(stage.within(Duration::from_secs(4)).await, None);
+    assert_eq!(stage.next().await, Told::Kill(RunId(0)));
+    assert_eq!(stage.within(Duration::from_secs(600)).await, None);
+    stage.gone(0, Exit::Code(0));
+    assert_eq!(stage.next().await, Told::Spawn(RunId(1), "alice".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_runs_that_are_over_change_nothing() {
+    let mut stage = Stage::running(&["alice"]).await;
+    stage.gone(77, Exit::Code(1));
+    stage.events.send(Event::Started { run: RunId(0), pid: 8 }).unwrap();
+    assert_eq!(stage.within(Duration::from_secs(600)).await, None);
+}

@@ -1,0 +1,17 @@
+//! The real binary, real processes, a real world over gRPC.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has said what is wrong"
+)]
+
+mod command_line;
+mod demo;
+mod harness;
+mod hostile;
+mod reload;
+mod scripted;
+mod shutdown;
+mod world_away;

@@ -1,0 +1,91 @@
+//! Stopping, and what is left: nothing.
+
+use rustix::process::Signal;
+
+use super::harness::{Runner, entities, misbehave};
+
+fn config(count: usize, grace_ms: u64, args: &str) -> String {
+    let ids: Vec<_> = (0..count).map(|n| format!("e{n}")).collect();
+    format!(
+        "[runner]\nserver = \"embedded\"\nshutdown_grace_ms = {grace_ms}\n\
+         [agents.default]\ncommand = [{:?}]\nargs = [{args}]\n{}",
+        misbehave(),
+        entities(&ids)
+    )
+}
+
+#[test]
+fn two_hundred_agents_that_ignore_sigterm_are_killed_at_the_end_of_the_grace() {
+    let mut runner = Runner::start(&config(200, 1000, "\"--ignore-term\""));
+    for n in 0..200 {
+        runner.process.event(0, "agent.started", &format!("e{n}"));
+    }
+    runner.process.signal(Signal::TERM);
+    assert_eq!(runner.process.ended(), Some(0));
+    assert_eq!(runner.agents(), []);
+    assert_eq!(runner.process.all_after(0, "agent.killing").len(), 200);
+}
+
+#[test]
+fn a_second_signal_kills_at_once() {
+    let mut runner = Runner::start(&config(3, 3_600_000, "\"--ignore-term\""));
+    runner.pids(0, &["e0", "e1", "e2"]);
+    runner.process.signal(Signal::INT);
+    runner.process.event_of_all(0, "runner.stopping");
+    runner.process.event(0, "agent.stopping", "e2");
+    runner.process.signal(Signal::INT);
+    assert_eq!(runner.process.ended(), Some(0));
+    assert_eq!(runner.agents(), []);
+}
+
+#[test]
+fn what_an_agent_leaves_in_its_group_is_ended_before_its_replacement_starts() {
+    let touched = tempfile::NamedTempFile::new().unwrap();
+    let args = format!(
+        "\"--fork\", \"2\", \"--grandchild-ignore-term\", \"--exit-after-ms\", \"300\", \
+         \"--code\", \"1\", \"--touch\", {:?}",
+        touched.path()
+    );
+    let config = config(1, 500, &args).replace("[runner]", "[runner]\ninitial_backoff_ms = 10");
+    let runner = Runner::start(&config);
+    let first = runner.pids(0, &["e0"])[0];
+    let leftovers = runner.process.event(0, "agent.stopping", "e0");
+    assert!(leftovers["reason"].as_str().unwrap().contains("left others behind"), "{leftovers}");
+    runner.process.event(0, "agent.killing", "e0");
+    let second = runner
+        .process
+        .wait(0, "second run", |line| line["event"] == "agent.started" && line["run"] == "#1");
+    // Whoever is alive in a group of an agent of ours is in the second one's.
+    let groups: Vec<_> = runner.agents().iter().map(|agent| u64::from(agent.pid)).collect();
+    assert!(!groups.contains(&first), "{groups:?}");
+    assert!(second["pid"].as_u64() != Some(first));
+    runner.stop();
+}
+
+#[test]
+fn an_agent_that_fails_too_often_stays_failed_until_its_template_changes() {
+    let args = "\"--exit-after-ms\", \"1\", \"--code\", \"3\"";
+    let failing = config(1, 1000, args)
+        .replace("[runner]", "[runner]\ninitial_backoff_ms = 1\nmax_restart_attempts = 2");
+    let runner = Runner::start(&failing);
+    let failed = runner.process.event(0, "agent.failed", "e0");
+    assert_eq!(failed["reason"], "it crashed again after 2 restarts");
+    assert_eq!(runner.process.all_after(0, "agent.started").len(), 3);
+    runner.save(&failing.replace("\"3\"", "\"4\""));
+    let again = runner.process.wait(0, "another failure", |line| {
+        line["event"] == "agent.failed" && line["exit"] == "exit code 4"
+    });
+    assert_eq!(again["entity"], "e0");
+    runner.stop();
+}
+
+#[test]
+fn what_cannot_be_started_is_said_and_stops_nobody_else() {
+    let config = config(2, 1000, "")
+        + "[agents.e0]\ncommand = [\"/nonexistent/program\"]\n[agents.broken]\nmodule = \"x\"\ncwd = \"/nowhere\"\n";
+    let runner = Runner::start(&config);
+    let error = runner.process.event(0, "agent.not_started", "e0");
+    assert!(error["error"].as_str().unwrap().contains("/nonexistent/program"), "{error}");
+    runner.pids(0, &["e1"]);
+    runner.stop();
+}
