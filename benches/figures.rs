@@ -1,0 +1,172 @@
+//! The figures of `design/performance.md`, from the real binary on this machine.
+//!
+//! ```text
+//! cargo build --release --examples && cargo bench --bench figures [-- edit|shutdown|idle|outage]
+//! ```
+
+#![expect(
+    unused_crate_dependencies,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark that panics has said what is wrong, and prints its figures"
+)]
+
+#[path = "../tests/e2e/harness.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod harness;
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use harness::{Runner, World, entities, misbehave};
+use rustix::process::Signal;
+
+const AGENTS: usize = 200;
+const REPETITIONS: usize = 5;
+
+fn main() {
+    let asked: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let figures: [(&str, fn()); 4] =
+        [("edit", edit), ("shutdown", shutdown), ("idle", idle), ("outage", outage)];
+    for (name, figure) in figures {
+        if asked.is_empty() || asked.iter().any(|asked| asked == name) {
+            figure();
+        }
+    }
+}
+
+fn ids(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}{n}")).collect()
+}
+
+fn all_started(runner: &Runner, mark: usize, ids: &[String]) {
+    for id in ids {
+        runner.process.event(mark, "agent.started", id);
+    }
+}
+
+/// From the save of a file with one template edited to the start of the last of its agents.
+fn edit() {
+    let (edited, others) = (ids("edited-", 50), ids("other-", AGENTS - 50));
+    let typed =
+        |kind: &str, ids: &[String]| entities(ids).replace("\"forager\"", &format!("{kind:?}"));
+    let config = |version: usize| {
+        format!(
+            "[runner]\nserver = \"embedded\"\n[agents.default]\ncommand = [{program:?}]\n\
+             [agents.special]\ncommand = [{program:?}]\nargs = [\"--version\", \"{version}\"]\n\
+             match = {{ types = [\"special\"] }}\n{}{}",
+            typed("plain", &others),
+            typed("special", &edited),
+            program = misbehave(),
+        )
+    };
+    let runner = Runner::start(&config(0));
+    all_started(&runner, 0, &edited);
+    all_started(&runner, 0, &others);
+    for version in 1..=REPETITIONS {
+        let mark = runner.process.mark();
+        let saved = Instant::now();
+        runner.save(&config(version));
+        all_started(&runner, mark, &edited);
+        let took = saved.elapsed();
+        let stopped = runner.process.all_after(mark, "agent.stopping").len();
+        println!("edit: {took:.1?} from the save to the last of {stopped} restarts of {AGENTS}");
+    }
+    runner.stop();
+}
+
+/// From SIGTERM to the end of a runner whose agents ignore SIGTERM, beyond their grace.
+fn shutdown() {
+    let grace = Duration::from_secs(2);
+    for _ in 0..REPETITIONS {
+        let all = ids("e", AGENTS);
+        let config = format!(
+            "[runner]\nserver = \"embedded\"\nshutdown_grace_ms = {}\n[agents.default]\n\
+             command = [{:?}, \"--ignore-term\"]\n{}",
+            grace.as_millis(),
+            misbehave(),
+            entities(&all)
+        );
+        let mut runner = Runner::start(&config);
+        all_started(&runner, 0, &all);
+        let told = Instant::now();
+        runner.process.signal(Signal::TERM);
+        assert_eq!(runner.process.ended(), Some(0));
+        let over = told.elapsed().saturating_sub(grace);
+        let left = runner.agents().len();
+        println!("shutdown: {AGENTS} killed in the grace of {grace:?} + {over:.1?}, {left} left");
+    }
+}
+
+/// Context switches of a runner whose agents run and whose world is quiet.
+fn idle() {
+    let all = ids("e", AGENTS);
+    let world = World::start(&entities(&all));
+    let config = format!(
+        "[runner]\nserver = {:?}\n[agents.default]\ncommand = [{:?}]\n",
+        world.address,
+        misbehave()
+    );
+    let runner = Runner::start(&config);
+    all_started(&runner, 0, &all);
+    sleep(Duration::from_secs(3));
+    let time = Duration::from_secs(30);
+    let (switches_before, cpu_before) = usage(runner.process.id());
+    sleep(time);
+    let (switches, cpu) = usage(runner.process.id());
+    let seconds = time.as_secs_f64();
+    println!(
+        "idle: {AGENTS} agents, {:.2} voluntary context switches/s, {:.3} ms of CPU/s, {} kB RSS",
+        f64::from(switches - switches_before) / seconds,
+        (cpu - cpu_before) / seconds,
+        rss(runner.process.id()),
+    );
+    runner.stop();
+}
+
+/// Voluntary context switches and milliseconds of CPU of all threads so far.
+fn usage(pid: u32) -> (u32, f64) {
+    let mut total = (0, 0.0);
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let thread = thread.unwrap().path();
+        let status = fs::read_to_string(thread.join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        total.0 += line.unwrap().trim().parse::<u32>().unwrap();
+        let schedstat = fs::read_to_string(thread.join("schedstat")).unwrap();
+        let nanos: f64 = schedstat.split(' ').next().unwrap().parse().unwrap();
+        total.1 += nanos / 1e6;
+    }
+    total
+}
+
+fn rss(pid: u32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").to_owned()
+}
+
+/// From the return of a world to the start of the last of the agents that it took along.
+fn outage() {
+    let all = ids("e", 20);
+    let mut world = World::start(&entities(&all));
+    let config = format!(
+        "[runner]\nserver = {:?}\n[agents.default]\ncommand = \
+         [\"{{runner}}\", \"agent\", \"--server\", \"{{server}}\", \"--entity\", \"{{entity_id}}\"]\n",
+        world.address
+    );
+    let runner = Runner::start(&config);
+    all_started(&runner, 0, &all);
+    world.kill();
+    sleep(Duration::from_secs(60));
+    let mark = runner.process.mark();
+    world.begin();
+    let back = Instant::now();
+    all_started(&runner, mark, &all);
+    let took = back.elapsed();
+    let spent = runner.process.all_after(0, "agent.backoff").len();
+    println!("outage: 60 s away, all 20 run {took:.1?} after the return, {spent} attempts spent");
+    runner.stop();
+}
