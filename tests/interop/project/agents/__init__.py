@@ -1,0 +1,1 @@
+"""The agents that the interop suite has the runner start."""

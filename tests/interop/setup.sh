@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Makes what the interop suite needs under target/: a virtual environment with the pinned
+# packages of requirements.txt (uv among them), the generated gRPC stubs, and the environment
+# that `uv run` uses for the agents' project. Cheap when all of it is there.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+target=${CARGO_TARGET_DIR:-$here/../../target}
+mkdir -p "$target"
+target=$(cd "$target" && pwd)
+venv=$target/interop-venv
+python=${PYTHON:-python3}
+
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "setup.sh: $python is older than 3.11: set PYTHON to a newer one" >&2
+    exit 1
+fi
+
+wanted=$(sha256sum <"$here/requirements.txt")
+if [ "$(cat "$venv/requirements.sha256" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$venv" "$target/interop"
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --requirement "$here/requirements.txt"
+    echo "$wanted" >"$venv/requirements.sha256"
+fi
+
+PYTHONPATH=$here "$venv/bin/python" -B "$here/stubs.py"
+
+# The project has no dependencies: its environment is made without a network, and from the
+# Python that is here.
+cd "$here/project"
+UV_PROJECT_ENVIRONMENT=$target/interop/agents-venv \
+    UV_CACHE_DIR=$target/interop/uv-cache \
+    UV_PYTHON=$venv/bin/python UV_PYTHON_DOWNLOADS=never UV_OFFLINE=1 \
+    "$venv/bin/uv" sync --locked --quiet
