@@ -18,11 +18,16 @@ class Ev:
 
     RUNNER_STARTED = "runner.started"
     RUNNER_STOPPING = "runner.stopping"
+    RUNNER_KILLING = "runner.killing"
     RUNNER_STOPPED = "runner.stopped"
     STARTING = "agent.starting"
     STARTED = "agent.started"
     STOPPING = "agent.stopping"
     KILLING = "agent.killing"
+    NOT_STARTED = "agent.not_started"
+    # Its first process ended; others of its group may live.
+    LEADER_EXITED = "agent.leader_exited"
+    # No process of its group lives any more: ended by itself, or stopped by the runner.
     EXITED = "agent.exited"
     GONE = "agent.gone"
     BACKOFF = "agent.backoff"

@@ -66,6 +66,7 @@ class Runner:
         self.log_dir = directory / "logs"
         self.token = uuid.uuid4().hex
         self.log = Log()
+        self.ended = False
         self.save(config)
         command = [
             str(RUNNER_BIN), "reconcile", "--config", str(self.config), "--log-format", "json",
@@ -91,7 +92,7 @@ class Runner:
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
-            if kind is None:
+            if kind is None and not self.ended:
                 self.stop()
         finally:
             self.sweep()
@@ -108,13 +109,18 @@ class Runner:
             raise AssertionError(
                 f"the runner ended by itself: {self.process.returncode}\n{self.log.tail()}"
             )
+        return self.ends_by(signal.SIGTERM, within)
+
+    def ends_by(self, number: signal.Signals, within: float) -> float:
+        """Sends the signal, of which it must end well. Returns the seconds that it took."""
         asked = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
         try:
             code = self.process.wait(within)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still there after {within} s\n{self.log.tail()}") from None
         took = time.monotonic() - asked
+        self.ended = True
         assert code == 0, f"exit code {code}\n{self.log.tail()}"
         survivors = self.survivors()
         assert not survivors, f"survived the runner: {survivors}\n{self.log.tail()}"
@@ -157,7 +163,8 @@ class Runner:
 
     def touched(self, since: int = 0, *, but: tuple[str, ...] = ()) -> list[str]:
         """What was done to agents since then, apart from those of `but`: best nothing."""
-        verbs = (Ev.STARTING, Ev.STARTED, Ev.STOPPING, Ev.KILLING, Ev.EXITED, Ev.GONE)
+        verbs = (Ev.STARTING, Ev.STARTED, Ev.NOT_STARTED, Ev.STOPPING, Ev.KILLING)
+        verbs += (Ev.LEADER_EXITED, Ev.EXITED, Ev.GONE)
         lines = self.log.lines(since)
         return [line.text for line in lines if line.event in verbs and line.entity not in but]
 

@@ -8,6 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/../../target}
 mkdir -p "$target"
 target=$(cd "$target" && pwd)
+export CARGO_TARGET_DIR=$target
 venv=$target/interop-venv
 python=${PYTHON:-python3}
 
