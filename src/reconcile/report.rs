@@ -9,8 +9,8 @@ use tracing::{debug, error, info, warn};
 
 use crate::executor::Event;
 use crate::plan::{
-    Action, Agent, Ended, EntityId, Hold, Intent, Membership, Observed, Pending, Phase, Plan,
-    Refused, Rules, Start, Verb,
+    Action, Agent, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Pending, Phase, Plan,
+    Refused, Rules, RunId, Start, StopReason, Stopping, Verb,
 };
 
 /// Lines about single entities at one time; beyond that a count is given.
@@ -125,21 +125,26 @@ pub(super) fn happened(id: &EntityId, agent: &Agent, event: &Event) {
         Event::LeaderExited { exit, .. } => {
             info!(event = "agent.leader_exited", entity = %id, %run, %exit, "its first process ended, others live");
         }
-        Event::Gone { exit, .. } => match &agent.phase {
-            Phase::Stopping(stopping) => {
-                info!(event = "agent.gone", entity = %id, %run, %exit, reason = %stopping.why, "stopped");
-            }
-            Phase::Starting { .. }
-            | Phase::Running { .. }
-            | Phase::Stopped { .. }
-            | Phase::Exited(_)
-            | Phase::BackingOff { .. }
-            | Phase::AwaitingWorld { .. }
-            | Phase::Completed { .. }
-            | Phase::Failed { .. } => {
-                info!(event = "agent.exited", entity = %id, %run, %exit, "ended by itself");
-            }
-        },
+        Event::Gone { exit, .. } => gone(id, agent, *exit, run),
+    }
+}
+
+fn gone(id: &EntityId, agent: &Agent, exit: Exit, run: RunId) {
+    match &agent.phase {
+        Phase::Stopping(Stopping { why, .. }) if !matches!(why, StopReason::Leftovers { .. }) => {
+            info!(event = "agent.gone", entity = %id, %run, %exit, reason = %why, "stopped");
+        }
+        Phase::Stopping(_)
+        | Phase::Starting { .. }
+        | Phase::Running { .. }
+        | Phase::Stopped { .. }
+        | Phase::Exited(_)
+        | Phase::BackingOff { .. }
+        | Phase::AwaitingWorld { .. }
+        | Phase::Completed { .. }
+        | Phase::Failed { .. } => {
+            info!(event = "agent.exited", entity = %id, %run, %exit, "ended by itself");
+        }
     }
 }
 
