@@ -1,11 +1,11 @@
 //! The options that name a configuration file and override parts of it, and reading it.
 
-use std::io::{IsTerminal as _, stderr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 
+use super::logging::colour;
 use super::{Ending, fail, say};
 use crate::config::{self, Config, LoadError, Overrides, ServerName};
 
@@ -59,8 +59,7 @@ pub(super) fn locate(name: &str) -> Result<PathBuf, Ending> {
 pub(super) fn refuse(error: LoadError) -> Ending {
     match &error {
         LoadError::Rejected(mistakes) => {
-            let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            say(mistakes.render(colour));
+            say(mistakes.render(colour()));
         }
         LoadError::Unreadable { .. } => {
             fail("the configuration", &error);
