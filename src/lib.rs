@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod executor;
 pub mod plan;
 pub mod reconcile;
+pub mod state;
 pub mod world;
 
 /// The types generated from `proto/world.proto`.

@@ -1,6 +1,8 @@
 //! The options that name a configuration file and override parts of it, and reading it.
 
-use std::path::PathBuf;
+use std::env;
+use std::io;
+use std::path::{PathBuf, absolute};
 use std::sync::Arc;
 
 use clap::Args;
@@ -21,6 +23,9 @@ pub(super) struct ConfigFile {
     /// Where agents' output goes; wins over `runner.log_dir`.
     #[arg(long, value_name = "DIR")]
     log_dir: Option<PathBuf>,
+    /// Where the runner remembers what must outlive it; wins over `runner.state_dir`.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// The working directory of agents; wins over `runner.agents_dir`.
     #[arg(long, value_name = "DIR")]
     agents_dir: Option<PathBuf>,
@@ -35,12 +40,39 @@ pub(super) struct Loaded {
     pub(super) bytes: Vec<u8>,
 }
 
+impl Loaded {
+    /// The directory of this runner's state. It need not be there.
+    pub(super) fn state_dir(&self) -> io::Result<PathBuf> {
+        if let Some(named) = &self.config.state_dir {
+            return absolute(named);
+        }
+        let stem = || self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let name = self.config.name.clone().or_else(stem).unwrap_or_default();
+        Ok(state_home()?.join("runner").join(name))
+    }
+}
+
+/// As the XDG base directory specification has it.
+fn state_home() -> io::Result<PathBuf> {
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state"))).ok_or_else(
+        || {
+            let message = "neither XDG_STATE_HOME nor HOME is set: give --state-dir";
+            io::Error::new(io::ErrorKind::NotFound, message)
+        },
+    )
+}
+
 impl ConfigFile {
     /// Reads and checks the file. If that fails, it was said why, and nothing else is to be done.
     pub(super) fn load(self) -> Result<Loaded, Ending> {
         let path = locate(&self.config)?;
-        let overrides =
-            Overrides { server: self.server, log_dir: self.log_dir, agents_dir: self.agents_dir };
+        let overrides = Overrides {
+            server: self.server,
+            log_dir: self.log_dir,
+            state_dir: self.state_dir,
+            agents_dir: self.agents_dir,
+        };
         let config::Loaded { config, bytes } = config::load(&path, &overrides).map_err(refuse)?;
         Ok(Loaded { path, overrides, config, bytes })
     }

@@ -17,13 +17,15 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::executor::gate;
 use logging::LogFormat;
 
 /// Keeps exactly one agent process alive for every entity of a world.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.\n\
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 another runner has the \
+                  state directory.\n\
                   Environment: RUST_LOG filters the log (default: info), NO_COLOR turns colours off."
 )]
 struct Cli {
@@ -69,6 +71,8 @@ enum Ending {
     Failed = 1,
     /// Wrong usage or configuration; nothing was done.
     Wrong = 2,
+    /// Another runner has the state directory; nothing was done.
+    Held = 3,
 }
 
 impl From<Ending> for ExitCode {
@@ -80,6 +84,11 @@ impl From<Ending> for ExitCode {
 /// Parses the command line and does what it asks for.
 #[must_use]
 pub fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // Every agent begins as one: it must be quick, and is nothing for a person.
+    if args.next().is_some_and(|verb| verb == gate::VERB) {
+        return gate::wait_and_become(&args.collect::<Vec<_>>());
+    }
     let cli = Cli::parse();
     logging::start(cli.log_format, cli.verb.default_filter());
     let ending = match cli.verb {

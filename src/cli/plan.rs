@@ -44,9 +44,9 @@ pub(super) fn run(args: Args) -> Ending {
 }
 
 async fn show(loaded: &Loaded) -> io::Result<()> {
-    let Loaded { path, config, .. } = loaded;
+    let config = &loaded.config;
     let clock = Clock::new();
-    let found = found(path)?;
+    let found = found(&loaded.state_dir()?)?;
     let server = server(config, &found);
     let answer = match &server {
         Some(server) => ask(config, server, clock).await?,
@@ -68,9 +68,9 @@ async fn show(loaded: &Loaded) -> io::Result<()> {
 }
 
 /// The agents of this configuration, by entity. Of two for one entity, the older one.
-fn found(path: &Path) -> io::Result<BTreeMap<EntityId, Found>> {
+fn found(state_dir: &Path) -> io::Result<BTreeMap<EntityId, Found>> {
     let mut agents = BTreeMap::new();
-    for found in survey(&instance(path)?)? {
+    for found in survey(&instance(state_dir))? {
         if let Some(id) = found.marker("RUNNER_ENTITY_ID").and_then(|id| EntityId::new(id).ok()) {
             agents.entry(id).or_insert(found);
         }
@@ -154,7 +154,7 @@ fn observed(
             attempts: 0,
             phase: Phase::Running {
                 run: RunId(run),
-                pid: found.pid,
+                pid: found.identity.pid,
                 since: now,
                 lease: Lease::Held,
             },
@@ -184,10 +184,4 @@ fn grace(rules: &Rules, found: &Found) -> std::time::Duration {
     let name = found.marker("RUNNER_TEMPLATE");
     let template = rules.templates.iter().find(|template| Some(template.name.as_str()) == name);
     template.map_or(std::time::Duration::ZERO, |template| template.grace)
-}
-
-impl Found {
-    fn marker(&self, name: &str) -> Option<&str> {
-        self.env.get(name).map(String::as_str)
-    }
 }

@@ -9,14 +9,17 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::file::{ConfigFile, Loaded};
-use super::settings::Settler;
+use super::settings::{Settler, instance};
 use super::{Ending, fail, runtime};
 use crate::clock::Clock;
-use crate::config::{self, Config, Reload, Watch};
+use crate::config::{self, Config, OnExit, Reload, Watch};
 use crate::discovery;
-use crate::executor::Local;
+use crate::executor::gate::VERB;
+use crate::executor::local::survey::survey;
+use crate::executor::{Local, Record};
 use crate::plan::Intent;
-use crate::reconcile::{Reconciler, Settings, Sources};
+use crate::reconcile::{Inheritance, Reconciler, Settings, Sources};
+use crate::state::{Directory, DirectoryError, Journal, restore};
 
 /// Keep one agent for each entity, until told to stop.
 #[derive(Debug, Parser)]
@@ -33,39 +36,71 @@ pub(super) fn run(args: Args) -> Ending {
         Ok(loaded) => loaded,
         Err(ending) => return ending,
     };
-    match runtime().and_then(|runtime| runtime.block_on(reconcile(loaded))) {
+    let directory = match loaded.state_dir().map(|path| Directory::lock(&path)) {
+        Ok(Ok(directory)) => directory,
+        Ok(Err(error @ DirectoryError::Held { .. })) => {
+            fail("cannot reconcile", &error);
+            return Ending::Held;
+        }
+        Ok(Err(error)) => return fail("cannot reconcile", &error),
+        Err(error) => return fail("no state directory", &error),
+    };
+    match runtime().and_then(|runtime| runtime.block_on(reconcile(loaded, &directory))) {
         Ok(()) => Ending::Done,
         Err(error) => fail("cannot reconcile", &error),
     }
 }
 
-async fn reconcile(loaded: Loaded) -> io::Result<()> {
+async fn reconcile(loaded: Loaded, directory: &Directory) -> io::Result<()> {
     // Before anything is started: a signal that comes early must not end us with agents left.
     let signals = Signals::new()?;
     let Loaded { path, overrides, config, bytes } = loaded;
     info!(event = "runner.started", config = %path.display(), pid = std::process::id(), "started");
 
-    let mut settler = Settler::new(&path)?;
+    let clock = Clock::new();
+    let (journal, inheritance) = take_up(directory, clock)?;
+    let mut settler = Settler::new(directory.path())?;
     let (settings, asked) = settler.settle(&config).await?;
     let (settings, settings_seen) = watch::channel(Arc::new(settings));
     let (asked, asked_seen) = watch::channel(asked);
     let (intent, intent_seen) = watch::channel(Intent::Run);
 
-    let clock = Clock::new();
     let world = discovery::start(asked_seen, clock);
-    let (executor, events) = Local::new();
+    let (executor, events) = Local::new(gate(), Arc::clone(&journal) as Arc<dyn Record>);
     let watch = config::watch(&path, overrides, bytes)?;
     let view = world.view();
     let sources = Sources { settings: settings_seen, intent: intent_seen, view, events };
-    let reconciler = Reconciler::new(executor, world, sources, clock);
+    let effects = (executor, world, Arc::clone(&journal));
+    let reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
     let operator = Operator { signals, intent, watch, settler, settings, asked, config };
 
-    tokio::select! {
-        () = reconciler.run() => {}
-        () = operator.run() => {}
+    let left = tokio::select! {
+        intent = reconciler.run() => intent == Intent::Leave,
+        () = operator.run() => false,
+    };
+    if left {
+        info!(event = "runner.stopped", "the agents run on");
+    } else {
+        journal.clear();
+        info!(event = "runner.stopped", "no agent is left");
     }
-    info!(event = "runner.stopped", "no agent is left");
     Ok(())
+}
+
+/// What another runner left behind, and the journal that goes on from there.
+fn take_up(directory: &Directory, clock: Clock) -> io::Result<(Arc<Journal>, Inheritance)> {
+    let (journal, damaged) = Journal::open(directory.path())?;
+    if damaged > 0 {
+        warn!(event = "journal.damaged", lines = damaged, "lines of the journal are damaged");
+    }
+    let found = survey(&instance(directory.path()))?;
+    let inheritance = restore(journal.memory(), found, clock.now());
+    Ok((Arc::new(journal), inheritance))
+}
+
+/// The command that is a gate: this very program, even if another one is on the disk by now.
+fn gate() -> Vec<String> {
+    vec!["/proc/self/exe".to_owned(), VERB.to_owned()]
 }
 
 struct Signals {
@@ -111,10 +146,12 @@ impl Operator {
 
     /// The first time in good order, the second time at once.
     fn stop(&self) {
+        let on_exit = self.config.on_exit;
         self.intent.send_modify(|intent| {
-            *intent = match intent {
-                Intent::Run => Intent::Stop,
-                Intent::Stop | Intent::Kill => Intent::Kill,
+            *intent = match (*intent, on_exit) {
+                (Intent::Run, OnExit::Stop) => Intent::Stop,
+                (Intent::Run | Intent::Leave, OnExit::Leave) => Intent::Leave,
+                (Intent::Stop | Intent::Kill | Intent::Leave, _) => Intent::Kill,
             };
         });
     }

@@ -21,9 +21,9 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    /// For the configuration file at `path`.
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { generation: 0, instance: instance(path)?, runner: runner()?, embedded: None })
+    /// For the runner with this state directory.
+    pub(super) fn new(state_dir: &Path) -> io::Result<Self> {
+        Ok(Self { generation: 0, instance: instance(state_dir), runner: runner()?, embedded: None })
     }
 
     /// What `config` comes to. Starts or changes the embedded world if it asks for one.
@@ -64,16 +64,10 @@ impl Settler {
     }
 }
 
-/// The name by which agents of this configuration are found among all processes.
-///
-/// The directory is resolved, the file is not: where it is a symbolic link (as in a `ConfigMap`),
-/// another target is another version of the same file.
-pub(super) fn instance(path: &Path) -> io::Result<String> {
-    let path = absolute(path)?;
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
-    };
-    Ok(dir.canonicalize()?.join(name).to_string_lossy().into_owned())
+/// The name by which agents of this runner are found among all processes: its state directory.
+pub(super) fn instance(state_dir: &Path) -> String {
+    let resolved = state_dir.canonicalize();
+    resolved.as_deref().unwrap_or(state_dir).to_string_lossy().into_owned()
 }
 
 /// The runner's own executable.

@@ -36,9 +36,12 @@ impl Table {
                 &["runner", "agents", "jit", "health", "discovery", "world", "entities", "objects"]
             }
             Self::Runner => &[
+                "name",
                 "server",
                 "auto_discover",
                 "log_dir",
+                "state_dir",
+                "on_exit",
                 "agents_dir",
                 "launcher",
                 "max_restart_attempts",

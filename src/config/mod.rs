@@ -46,6 +46,12 @@ pub struct Config {
     pub server: Server,
     /// Where agents' output goes.
     pub log_dir: PathBuf,
+    /// What the runner is called; none: as its file.
+    pub name: Option<String>,
+    /// What it remembers beyond its own life is kept here; none: in the user's state directory.
+    pub state_dir: Option<PathBuf>,
+    /// What a graceful end does with the agents.
+    pub on_exit: OnExit,
     /// How long the world may be away at start before the user is told.
     pub connection_timeout: Duration,
     /// Deadline of one discovery call.
@@ -54,6 +60,16 @@ pub struct Config {
     pub watch_interval: Duration,
     /// All that planning depends on.
     pub rules: Rules,
+}
+
+/// What a graceful end of the runner does with the agents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExit {
+    /// Stops them.
+    #[default]
+    Stop,
+    /// Leaves them as they are, for the next runner to take up.
+    Leave,
 }
 
 /// The world to serve.
@@ -72,6 +88,8 @@ pub struct Overrides {
     pub server: Option<ServerName>,
     /// In place of `runner.log_dir`.
     pub log_dir: Option<PathBuf>,
+    /// In place of `runner.state_dir`.
+    pub state_dir: Option<PathBuf>,
     /// In place of `runner.agents_dir`.
     pub agents_dir: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@ use super::mistakes::Mistake;
 use super::near::nearest;
 use super::section::{Found, Section, written};
 use super::server::ServerName;
-use super::{Config, Overrides, Server, command, demo};
+use super::{Config, OnExit, Overrides, Server, command, demo};
 use crate::plan::{Backoff, Jit, LeaseHealth, Removal, RestartPolicy, Rules};
 
 const LAUNCHER: [&str; 4] = ["uv", "run", "python", "-m"];
@@ -41,6 +41,9 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     Config {
         server,
         log_dir,
+        name: name(&runner),
+        state_dir: state_dir(&runner, overrides),
+        on_exit: on_exit(&runner),
         connection_timeout: runner.millis("connection_timeout_ms", 1, 30_000).value,
         discovery_timeout: discovery.millis("timeout_ms", 1, 5000).value,
         watch_interval: jit.millis("watch_interval_ms", 1, 5000).value,
@@ -58,6 +61,31 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
 
 fn overridden(in_file: Found<PathBuf>, override_: Option<&PathBuf>) -> PathBuf {
     override_.cloned().unwrap_or(in_file.value)
+}
+
+/// The name is also a directory's.
+fn name(runner: &Section<'_>) -> Option<String> {
+    let name = runner.text("name", "");
+    let span = name.span()?;
+    if name.value.is_empty() || name.value.starts_with('.') || name.value.contains('/') {
+        let title = "`runner.name` cannot name a directory";
+        let help = "write a word such as `name = \"foraging\"`";
+        runner.sink.note(Mistake::at(span, title).help(help));
+    }
+    Some(name.value)
+}
+
+fn state_dir(runner: &Section<'_>, overrides: &Overrides) -> Option<PathBuf> {
+    let in_file = runner.path("state_dir", ".");
+    let written = in_file.span().is_some().then_some(in_file.value);
+    overrides.state_dir.clone().or(written)
+}
+
+fn on_exit(runner: &Section<'_>) -> OnExit {
+    match runner.choice("on_exit", &["stop", "leave"]) {
+        Some(1) => OnExit::Leave,
+        Some(_) | None => OnExit::Stop,
+    }
 }
 
 fn server(runner: &Section<'_>) -> ServerName {

@@ -1,10 +1,14 @@
 //! How agents are started, watched and ended. Knows nothing of why.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 use crate::plan::{AgentSpec, EntityId, Exit, RunId};
 
+pub mod gate;
 pub mod local;
 #[cfg(test)]
 pub(crate) mod misbehave;
@@ -17,6 +21,10 @@ pub trait Executor {
     /// Starts a process, the leader of a new process group.
     /// Answered by [`Event::Started`] or [`Event::SpawnFailed`].
     fn spawn(&self, request: SpawnRequest);
+
+    /// Takes charge of an agent that another runner started. Answered by [`Event::Gone`] when it
+    /// has ended, or at once if there is no such process any more.
+    fn adopt(&self, adoption: Adoption);
 
     /// SIGTERM: to the leader while it lives (launchers such as uv pass it on, and a group signal
     /// would reach the agent twice), to the rest of the group after that. Does nothing if the run
@@ -40,6 +48,37 @@ pub struct SpawnRequest {
     pub markers: BTreeMap<String, String>,
     /// Where logs are kept; created if it is not there.
     pub log_dir: PathBuf,
+}
+
+/// Who a process is: its number alone may be another's by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its process id, also its group's.
+    pub pid: u32,
+    /// When it was started, in clock ticks since boot (`/proc/PID/stat`, field 22).
+    pub start: u64,
+}
+
+/// An agent that runs already.
+#[derive(Clone, Debug)]
+pub struct Adoption {
+    /// Names the run in every event about it.
+    pub run: RunId,
+    /// Its leader.
+    pub identity: Identity,
+    /// The marker that all of its processes have in their environment, `NAME=value`.
+    pub marker: String,
+    /// Whether it was still a gate when it was found: it may end without ever having been an
+    /// agent, and its exit code says nothing then.
+    pub gate: bool,
+}
+
+/// Writes down who an agent is, before it runs.
+pub trait Record: fmt::Debug + Send + Sync {
+    /// The process of this run. It is not an agent yet: if the runner ends now, it never will be.
+    /// Where it cannot be written down the agent runs all the same, and is found again by the
+    /// markers in its environment.
+    fn identity(&self, run: RunId, identity: Identity);
 }
 
 /// What happened to a run. For each run, in this order:

@@ -73,8 +73,12 @@ enum Fate<'a> {
 
 impl<'a> Draft<'a> {
     fn fate(&self, id: &EntityId) -> Fate<'a> {
-        if self.desired.intent != Intent::Run {
-            return Fate::Unwanted(StopReason::Shutdown, ForgetReason::Shutdown);
+        match self.desired.intent {
+            Intent::Run => {}
+            Intent::Leave => return Fate::Unknown,
+            Intent::Stop | Intent::Kill => {
+                return Fate::Unwanted(StopReason::Shutdown, ForgetReason::Shutdown);
+            }
         }
         match &self.desired.wants {
             Wants::Unknown => Fate::Unknown,

@@ -17,6 +17,8 @@ pub enum Intent {
     Stop,
     /// End all agents now.
     Kill,
+    /// Leave all agents as they are, for another runner to take up.
+    Leave,
 }
 
 /// What should be.

@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest id that is accepted, in bytes: room for any path component once percent-encoded.
 pub const MAX_ID_BYTES: usize = 256;
 
@@ -12,7 +14,7 @@ pub const MAX_ID_BYTES: usize = 256;
 /// Never empty, at most [`MAX_ID_BYTES`] long and free of control characters, so that it can be
 /// an argument, an environment variable and a word in a log. It may hold anything else: slashes,
 /// dots, spaces, a leading dash.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntityId(Arc<str>);
 
 /// Why the world's word for an entity cannot be used.

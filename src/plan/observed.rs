@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::answer::{Answer, Heard};
 use super::entity::EntityId;
 use super::membership::Contact;
@@ -25,7 +27,7 @@ pub struct Observed {
 }
 
 /// The agent of one incarnation of an entity.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agent {
     /// The spawn tick of the entity that it serves.
     pub incarnation: i64,
@@ -42,7 +44,7 @@ pub struct Agent {
 }
 
 /// Where an agent stands. `design/lifecycle.md` has the table of phase × event.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Phase {
     /// The executor was asked to start it. It may be stopped, never started again.
     Starting {
@@ -98,7 +100,7 @@ pub enum Phase {
 }
 
 /// A run whose processes are to end.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stopping {
     /// The run.
     pub run: RunId,
@@ -113,7 +115,7 @@ pub struct Stopping {
 }
 
 /// The end of a run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
     /// How.
     pub how: Outcome,
@@ -124,7 +126,7 @@ pub struct Ended {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Its first process exited.
     Exit(Exit),
@@ -135,7 +137,7 @@ pub enum Outcome {
 }
 
 /// What answers have said of the lease of a running agent's entity.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lease {
     /// Nothing yet: its time to get the first lease runs from the start of the process.
     #[default]

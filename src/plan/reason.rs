@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::run::Exit;
 use super::template::AgentSpec;
 use super::time::Time;
@@ -38,7 +40,7 @@ pub enum StartReason {
 }
 
 /// Why an agent is stopped.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StopReason {
     /// Its entity has left the world.
     EntityGone,
@@ -87,6 +89,8 @@ pub enum WorldReason {
     Disrupted,
     /// The world is there, but its latest answer lacks the entity.
     EntityMissing,
+    /// It ended while no runner was there: nobody knows how.
+    RunnerAway,
 }
 
 /// Why an agent is forgotten.
@@ -114,7 +118,7 @@ pub enum Pending {
 }
 
 /// What of a spec differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     command: bool,
     env: bool,
@@ -196,6 +200,7 @@ impl fmt::Display for WorldReason {
         f.write_str(match self {
             Self::Disrupted => "contact with the world broke",
             Self::EntityMissing => "the world does not have the entity at the moment",
+            Self::RunnerAway => "it ended while no runner was there",
         })
     }
 }

@@ -6,6 +6,7 @@ use super::desired::Want;
 use super::membership::Contact;
 use super::observed::{Agent, Ended, Outcome};
 use super::reason::{EndReason, WorldReason};
+use super::run::Exit;
 use super::template::{Backoff, RestartPolicy};
 
 /// What follows from the end of a run.
@@ -45,6 +46,10 @@ pub fn conclude(
         } else {
             Conclusion::Failed(EndReason::PolicyNever)
         };
+    }
+    // What nobody saw is held against nobody.
+    if ended.how == Outcome::Exit(Exit::Unknown) {
+        return Conclusion::World(WorldReason::RunnerAway);
     }
     // Only of an exit can the world be the cause.
     if matches!(ended.how, Outcome::Exit(_)) {

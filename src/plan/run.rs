@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Names one start of one agent. Never used twice while the runner lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId(pub u64);
 
 impl fmt::Display for RunId {
@@ -13,12 +15,14 @@ impl fmt::Display for RunId {
 }
 
 /// How an agent's first process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {
     /// It returned this code, 0 to 255.
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// It ended while no runner was there to see how.
+    Unknown,
 }
 
 impl Exit {
@@ -34,6 +38,7 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("an end that nobody saw"),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::entity::Entity;
 
 /// Everything of the configuration that planning depends on.
@@ -138,7 +140,7 @@ impl Matcher {
 }
 
 /// Whether an entity was there when the runner first heard from the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Arrival {
     /// It was in the first good answer.
     First,
@@ -224,7 +226,7 @@ pub struct Site {
 
 /// A process to be started, all placeholders filled in. Two specs are equal if and only if an
 /// agent of the one need not be restarted to become an agent of the other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentSpec {
     /// Program and arguments; not empty.
     pub argv: Vec<String>,

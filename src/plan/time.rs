@@ -4,10 +4,14 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A moment on a clock that never goes backwards, as the time since that clock's fixed origin.
 ///
 /// The loop reads `CLOCK_MONOTONIC`; tests and simulations hand in what they like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Time(Duration);
 
 impl Time {

@@ -16,10 +16,11 @@ use tracing::{debug, error};
 
 use crate::clock::Clock;
 use crate::discovery::{Discovery, View};
-use crate::executor::{Event, Executor, SpawnRequest};
+use crate::executor::local::survey::INSTANCE;
+use crate::executor::{Adoption, Event, Executor, Identity, SpawnRequest};
 use crate::plan::{
-    Action, Contact, Desired, EntityId, Intent, Membership, Observed, Outcome, Phase, Plan, Rules,
-    RunId, Site, Start, Time, Verb, plan,
+    Action, Agent, Arrival, Contact, Desired, EntityId, Intent, Membership, Observed, Outcome,
+    Phase, Plan, Rules, RunId, Site, Start, Time, Verb, plan,
 };
 use report::Report;
 
@@ -61,6 +62,40 @@ pub trait AskWorld {
     fn ask(&self);
 }
 
+/// Remembers beyond this process what the loop knows, so that the next one can go on from there.
+pub trait Remember {
+    /// An agent, as it is now.
+    fn agent(&self, id: &EntityId, agent: &Agent);
+    /// An agent is not known any more.
+    fn forgotten(&self, id: &EntityId);
+    /// No process of a run lives.
+    fn over(&self, run: RunId);
+    /// When an entity came; none: it has left.
+    fn arrival(&self, id: &EntityId, arrival: Option<Arrival>);
+}
+
+/// What the loop goes on from: what the one before remembered, and what was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inheritance {
+    /// The agents, those that live as well as those that wait.
+    pub observed: Observed,
+    /// Who the processes are of those that live.
+    pub adoptions: BTreeMap<EntityId, Adopted>,
+    /// When entities came; none: this is the first time, and they come now.
+    pub arrivals: Option<BTreeMap<EntityId, Arrival>>,
+}
+
+/// The process of an agent that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its run.
+    pub run: RunId,
+    /// Its process.
+    pub identity: Identity,
+    /// Whether it was still a gate when it was found.
+    pub gate: bool,
+}
+
 /// Why the loop woke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
@@ -73,9 +108,10 @@ enum Wake {
 
 /// Keeps what is as it should be.
 #[derive(Debug)]
-pub struct Reconciler<E, W> {
+pub struct Reconciler<E, W, M> {
     executor: E,
     world: W,
+    memory: M,
     sources: Sources,
     clock: Clock,
     settings: Arc<Settings>,
@@ -84,19 +120,25 @@ pub struct Reconciler<E, W> {
     answers_seen: u64,
     observed: Observed,
     runs: HashMap<RunId, EntityId>,
+    /// When entities came, as it is remembered.
+    arrivals: BTreeMap<EntityId, Arrival>,
+    /// Whether that is to be believed more than the first answer.
+    resumed: bool,
     /// Kept as long as nothing that it depends on has changed.
     desired: Option<Arc<Desired>>,
     wake_at: Option<Time>,
     report: Report,
 }
 
-impl<E: Executor, W: AskWorld> Reconciler<E, W> {
+impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     /// A loop that has not begun.
-    pub fn new(executor: E, world: W, mut sources: Sources, clock: Clock) -> Self {
+    pub fn new(effects: (E, W, M), mut sources: Sources, clock: Clock) -> Self {
+        let (executor, world, memory) = effects;
         let settings = Arc::clone(&sources.settings.borrow_and_update());
         Self {
             executor,
             world,
+            memory,
             sources,
             clock,
             settings,
@@ -105,19 +147,45 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
             answers_seen: 0,
             observed: Observed::default(),
             runs: HashMap::new(),
+            arrivals: BTreeMap::new(),
+            resumed: false,
             desired: None,
             wake_at: None,
             report: Report::default(),
         }
     }
 
-    /// Runs until it was told to stop and no agent is left.
-    pub async fn run(mut self) {
+    /// Goes on from where another loop ended. Its agents are watched from now on, and nothing is
+    /// decided yet.
+    #[must_use]
+    pub fn resume(mut self, inheritance: Inheritance) -> Self {
+        let Inheritance { observed, adoptions, arrivals } = inheritance;
+        report::resumed(&observed, adoptions.len());
+        self.observed = observed;
+        self.resumed = arrivals.is_some();
+        self.arrivals = arrivals.unwrap_or_default();
+        for (id, Adopted { run, identity, gate }) in adoptions {
+            self.runs.insert(run, id);
+            let marker = format!("{INSTANCE}={}", self.settings.instance);
+            self.executor.adopt(Adoption { run, identity, marker, gate });
+        }
+        for (id, agent) in &self.observed.agents {
+            self.memory.agent(id, agent);
+        }
+        self
+    }
+
+    /// Runs until it was told to stop and no agent is left, or to leave the agents alone; returns
+    /// which.
+    pub async fn run(mut self) -> Intent {
         loop {
             self.take_in();
+            if self.intent == Intent::Leave {
+                return self.intent;
+            }
             self.converge();
             if self.intent != Intent::Run && self.observed.agents.is_empty() {
-                return;
+                return self.intent;
             }
             let wake = self.wait().await;
             debug!(?wake, "woke");
@@ -191,11 +259,17 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
             let changed = if let Some(membership) = &mut self.membership {
                 membership.observe(answer, rules, &self.observed.live())
             } else {
-                self.membership = Some(Membership::first(answer, rules));
+                let mut first = Membership::first(answer, rules);
+                if std::mem::take(&mut self.resumed) {
+                    let arrivals = &self.arrivals;
+                    first.recall(|id| arrivals.get(id).copied().unwrap_or(Arrival::Late));
+                }
+                self.membership = Some(first);
                 true
             };
             if changed {
                 self.desired = None;
+                self.remember_arrivals();
             }
             self.observed.heard(answer);
             self.report.refused(&answer.refused);
@@ -211,6 +285,24 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
         if let Some(membership) = &self.membership {
             self.report.membership(membership, &self.settings.rules);
         }
+    }
+
+    fn remember_arrivals(&mut self) {
+        let Some(membership) = &self.membership else { return };
+        for (id, member) in membership.iter() {
+            if self.arrivals.get(id) != Some(&member.arrival) {
+                self.arrivals.insert(id.clone(), member.arrival);
+                self.memory.arrival(id, Some(member.arrival));
+            }
+        }
+        let memory = &self.memory;
+        self.arrivals.retain(|id, _| {
+            let stays = membership.get(id).is_some();
+            if !stays {
+                memory.arrival(id, None);
+            }
+            stays
+        });
     }
 
     fn disrupted(&mut self) {
@@ -229,13 +321,16 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
             Event::LeaderExited { exit, .. } => agent.leader_exited(*exit, now),
             Event::SpawnFailed { run, error } => {
                 self.runs.remove(run);
+                self.memory.over(*run);
                 agent.gone(Outcome::NotStarted(error.clone()), now);
             }
             Event::Gone { run, exit } => {
                 self.runs.remove(run);
+                self.memory.over(*run);
                 agent.gone(Outcome::Exit(*exit), now);
             }
         }
+        self.memory.agent(&id, agent);
         // Whether a crash or a lost world is behind it, only the world can tell.
         if matches!(agent.phase, Phase::Exited(_)) {
             self.world.ask();
@@ -274,6 +369,10 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
             report::action(action);
             self.observed.note(action, now);
             let Action { id, verb } = action;
+            match self.observed.agents.get(id) {
+                Some(agent) => self.memory.agent(id, agent),
+                None => self.memory.forgotten(id),
+            }
             match verb {
                 Verb::Start(start) => self.start(id, start),
                 Verb::Stop { run, .. } => self.executor.terminate(*run),
@@ -292,11 +391,16 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
 
     fn start(&mut self, id: &EntityId, start: &Start) {
         self.runs.insert(start.run, id.clone());
+        let names = start.spec.env.keys().map(String::as_str).collect::<Vec<_>>().join(",");
         let markers = BTreeMap::from([
-            ("RUNNER_INSTANCE".to_owned(), self.settings.instance.clone()),
+            (INSTANCE.to_owned(), self.settings.instance.clone()),
+            ("RUNNER_RUN".to_owned(), start.run.0.to_string()),
             ("RUNNER_INCARNATION".to_owned(), start.incarnation.to_string()),
             ("RUNNER_ARRIVAL".to_owned(), start.arrival.name().to_owned()),
             ("RUNNER_TEMPLATE".to_owned(), start.template.clone()),
+            ("RUNNER_ARGV".to_owned(), json(&start.spec.argv)),
+            ("RUNNER_CWD".to_owned(), start.spec.cwd.to_string_lossy().into_owned()),
+            ("RUNNER_ENV".to_owned(), names),
             ("RUNNER_SPEC".to_owned(), start.spec.digest()),
         ]);
         self.executor.spawn(SpawnRequest {
@@ -306,6 +410,29 @@ impl<E: Executor, W: AskWorld> Reconciler<E, W> {
             markers,
             log_dir: self.settings.log_dir.clone(),
         });
+    }
+}
+
+/// A list of words, as one.
+fn json(words: &[String]) -> String {
+    serde_json::Value::from(words).to_string()
+}
+
+impl<M: Remember> Remember for Arc<M> {
+    fn agent(&self, id: &EntityId, agent: &Agent) {
+        (**self).agent(id, agent);
+    }
+
+    fn forgotten(&self, id: &EntityId) {
+        (**self).forgotten(id);
+    }
+
+    fn over(&self, run: RunId) {
+        (**self).over(run);
+    }
+
+    fn arrival(&self, id: &EntityId, arrival: Option<Arrival>) {
+        (**self).arrival(id, arrival);
     }
 }
 

@@ -103,10 +103,19 @@ impl Report {
     }
 }
 
+/// Tells what was taken up from another runner.
+pub(super) fn resumed(observed: &Observed, adopted: usize) {
+    if !observed.agents.is_empty() {
+        let agents = observed.agents.len();
+        info!(event = "runner.resumed", agents, adopted, "took up what another runner left");
+    }
+}
+
 /// Tells that the user wants something else of the runner itself.
 pub(super) fn intent(intent: Intent, live: usize) {
     match intent {
         Intent::Run => {}
+        Intent::Leave => info!(event = "runner.leaving", live, "leaving all agents as they are"),
         Intent::Stop => info!(event = "runner.stopping", live, "stopping all agents"),
         Intent::Kill => warn!(event = "runner.killing", live, "killing all agents"),
     }

@@ -13,6 +13,7 @@ use crate::plan::{Answer, Entity, Exit, Heard};
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Spawn(RunId, String),
+    Adopt(RunId, u32),
     Terminate(RunId),
     Kill(RunId),
     Ask,
@@ -27,6 +28,10 @@ impl Executor for Notes {
         self.0.send(Told::Spawn(request.run, request.entity.to_string())).unwrap();
     }
 
+    fn adopt(&self, adoption: Adoption) {
+        self.0.send(Told::Adopt(adoption.run, adoption.identity.pid)).unwrap();
+    }
+
     fn terminate(&self, run: RunId) {
         self.0.send(Told::Terminate(run)).unwrap();
     }
@@ -34,6 +39,19 @@ impl Executor for Notes {
     fn kill(&self, run: RunId) {
         self.0.send(Told::Kill(run)).unwrap();
     }
+}
+
+/// Remembers nothing.
+struct NoMemory;
+
+impl Remember for NoMemory {
+    fn agent(&self, _: &EntityId, _: &Agent) {}
+
+    fn forgotten(&self, _: &EntityId) {}
+
+    fn over(&self, _: RunId) {}
+
+    fn arrival(&self, _: &EntityId, _: Option<Arrival>) {}
 }
 
 impl AskWorld for Notes {
@@ -49,12 +67,17 @@ struct Stage {
     view: watch::Sender<Arc<View>>,
     events: mpsc::UnboundedSender<Event>,
     told: mpsc::UnboundedReceiver<Told>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Intent>,
     entities: Mutex<Vec<Entity>>,
 }
 
 impl Stage {
     fn new() -> Self {
+        Self::resumed(Inheritance::default())
+    }
+
+    /// A stage on which another loop ended.
+    fn resumed(inheritance: Inheritance) -> Self {
         let clock = Clock::new();
         let settings = Settings {
             generation: 1,
@@ -75,7 +98,8 @@ impl Stage {
             view: view_seen,
             events: events_seen,
         };
-        let reconciler = Reconciler::new(Notes(notes.clone()), Notes(notes), sources, clock);
+        let effects = (Notes(notes.clone()), Notes(notes), NoMemory);
+        let reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
         let task = tokio::spawn(reconciler.run());
         Self { clock, settings, intent, view, events, told, task, entities: Mutex::default() }
     }
@@ -186,7 +210,7 @@ async fn a_stop_signal_terminates_then_kills_at_the_end_of_the_grace_and_ends_th
     assert_eq!(stage.within(Duration::from_millis(20)).await, Some(Told::Kill(RunId(1))));
     assert!(!stage.task.is_finished());
     stage.gone(1, Exit::Signal(9));
-    stage.task.await.unwrap();
+    assert_eq!(stage.task.await.unwrap(), Intent::Stop);
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,4 +268,48 @@ async fn events_of_runs_that_are_over_change_nothing() {
     stage.gone(77, Exit::Code(1));
     stage.events.send(Event::Started { run: RunId(0), pid: 8 }).unwrap();
     assert_eq!(stage.within(Duration::from_secs(600)).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_leave_is_to_end_at_once_and_stop_nobody() {
+    let mut stage = Stage::running(&["alice"]).await;
+    stage.intent.send(Intent::Leave).unwrap();
+    assert_eq!(stage.within(Duration::from_secs(600)).await, None);
+    assert_eq!(stage.task.await.unwrap(), Intent::Leave);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_loop_left_is_adopted_and_not_started_again() {
+    let alice = EntityId::new("alice").unwrap();
+    let site = Site { server: "one:1".to_owned(), runner: "/bin/runner".to_owned() };
+    let spec = crate::plan::AgentSpec::resolve(&template("default"), &entity("alice"), &site);
+    let identity = Identity { pid: 77, start: 1 };
+    let agent = Agent {
+        incarnation: 0,
+        template: "default".to_owned(),
+        spec: Arc::new(spec),
+        grace: Duration::from_secs(5),
+        attempts: 2,
+        phase: Phase::Running {
+            run: RunId(9),
+            pid: 77,
+            since: Time::default(),
+            lease: crate::plan::Lease::Unknown,
+        },
+    };
+    let observed =
+        Observed { agents: [(alice.clone(), agent)].into(), next_run: 10, ..Observed::default() };
+    let adopted = Adopted { run: RunId(9), identity, gate: false };
+    let mut stage = Stage::resumed(Inheritance {
+        observed,
+        adoptions: [(alice, adopted)].into(),
+        arrivals: Some(BTreeMap::new()),
+    });
+    assert_eq!(stage.next().await, Told::Adopt(RunId(9), 77));
+    stage.answer(&["alice"]);
+    assert_eq!(stage.within(Duration::from_secs(60)).await, None);
+    stage.gone(9, Exit::Signal(9));
+    assert_eq!(stage.next().await, Told::Ask);
+    stage.answer_again();
+    assert_eq!(stage.next().await, Told::Spawn(RunId(10), "alice".to_owned()));
 }

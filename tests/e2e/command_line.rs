@@ -43,7 +43,7 @@ fn a_wrong_file_ends_reconcile_with_all_its_mistakes_and_exit_code_2() {
         "[runner]\nservr = \"localhost:50051\"\nbackoff_multiplier = 0.5\n\
          [agents.alice]\nargs = [\"x\"]\n[agents.bob]\nmodule = 7\n",
     );
-    let output = run(&["reconcile", "--config", "mine"], dir.path());
+    let output = run(&["reconcile", "--config", "mine", "--state-dir", "state"], dir.path());
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(text(&output.stdout), "");
     let said = text(&output.stderr);
@@ -78,7 +78,8 @@ fn plan_says_what_a_running_configuration_would_change_and_changes_nothing() {
     };
     let runner = Runner::start(&config(""));
     runner.pids(0, &["alice", "bob"]);
-    let plan = || run(&["plan", "--config", "runner.toml"], runner.dir.path());
+    let plan =
+        || run(&["plan", "--config", "runner.toml", "--state-dir", "state"], runner.dir.path());
 
     let output = plan();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

@@ -39,7 +39,7 @@ fn the_demo_starts_its_agents_the_late_one_just_in_time_and_restarts_the_clumsy_
     let mut there: Vec<_> =
         fs::read_dir(runner.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     there.sort();
-    assert_eq!(there, ["logs", "runner.toml"]);
+    assert_eq!(there, ["logs", "runner.toml", "state"]);
     runner.stop();
 }
 
@@ -70,7 +70,7 @@ fn entities_edited_into_the_embedded_world_get_agents_at_once() {
     runner.save(&config(&["alice", "bob"]));
     runner.process.event(0, "agent.started", "bob");
     assert_eq!(runner.process.all_after(0, "agent.stopping"), [] as [serde_json::Value; 0]);
-    assert_eq!(runner.agents().iter().filter(|a| u64::from(a.pid) == alice[0]).count(), 1);
+    assert_eq!(runner.agents().iter().filter(|a| u64::from(a.identity.pid) == alice[0]).count(), 1);
     runner.stop();
 }
 

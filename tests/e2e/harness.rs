@@ -1,5 +1,6 @@
 //! The real binary, started with a configuration of the test's, and what it says.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -168,7 +169,7 @@ impl Runner {
         if !path.exists() {
             fs::write(path, config).unwrap();
         }
-        let mut args = vec!["reconcile", "--config", "runner.toml"];
+        let mut args = vec!["reconcile", "--config", "runner.toml", "--state-dir", "state"];
         args.extend(more);
         let process = Process::start(&args, dir.path());
         Self { process, dir }
@@ -191,8 +192,25 @@ impl Runner {
 
     /// Its agents, as the processes themselves show it.
     pub(crate) fn agents(&self) -> Vec<Found> {
-        let instance = self.dir.path().canonicalize().unwrap().join("runner.toml");
+        let instance = self.dir.path().canonicalize().unwrap().join("state");
         survey(instance.to_str().unwrap()).unwrap()
+    }
+
+    /// The processes of its agents.
+    pub(crate) fn agent_pids(&self) -> BTreeSet<u64> {
+        self.agents().iter().map(|agent| u64::from(agent.identity.pid)).collect()
+    }
+
+    /// Starts another runner for the same configuration, as after the death of the first.
+    pub(crate) fn start_again(&mut self) {
+        let args = ["reconcile", "--config", "runner.toml", "--state-dir", "state"];
+        self.process = Process::start(&args, self.dir.path());
+    }
+
+    /// Ends the runner, and nobody else, without a word.
+    pub(crate) fn kill(&mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.ended();
     }
 
     /// Waits until each of these runs, and returns their processes in the same order.

@@ -22,7 +22,7 @@ fn ids_are_data_and_logs_stay_in_their_directory() {
     let runner = Runner::start(&config(&world, ""));
     runner.pids(0, &ids);
     let there = |dir: &std::path::Path| fs::read_dir(dir).unwrap().count();
-    assert_eq!(there(runner.dir.path()), 2, "logs and the file");
+    assert_eq!(there(runner.dir.path()), 3, "logs, state and the file");
     assert_eq!(there(&runner.dir.path().join("logs")), ids.len());
     runner.stop();
 }
@@ -91,7 +91,7 @@ fn an_empty_answer_removes_nobody_until_it_has_stood() {
     world.set(["alice", "bob"].map(controllable).to_vec());
     let mark = runner.process.mark();
     runner.process.event_of_all(mark, "removal.released");
-    assert_eq!(runner.agents().iter().map(|a| u64::from(a.pid)).collect::<Vec<_>>(), pids);
+    assert_eq!(runner.agent_pids(), pids.into_iter().collect());
 
     world.set(Vec::new());
     runner.process.event(mark, "agent.stopping", "alice");

@@ -14,4 +14,5 @@ mod hostile;
 mod reload;
 mod scripted;
 mod shutdown;
+mod survival;
 mod world_away;

@@ -41,7 +41,7 @@ fn fifty_times(prepare: impl Fn(&Path), save: impl Fn(&Path, usize, &str)) {
     let started = runner.process.all_after(0, "agent.started");
     assert_eq!(started.len(), 3 + TIMES, "each of the versions was started once");
     let now = runner.agents();
-    let lives = |pid: &u64| now.iter().any(|agent| u64::from(agent.pid) == *pid);
+    let lives = |pid: &u64| now.iter().any(|agent| u64::from(agent.identity.pid) == *pid);
     assert!(before.iter().all(lives), "{before:?} {now:?}");
     runner.stop();
 }
@@ -120,7 +120,7 @@ fn a_wrong_file_or_an_empty_one_is_refused_and_the_last_good_one_stays() {
     runner.save(&config(1));
     runner.process.event(mark, "agent.started", "edited");
     let now = runner.agents();
-    let lives = |pid: &u64| now.iter().any(|agent| u64::from(agent.pid) == *pid);
+    let lives = |pid: &u64| now.iter().any(|agent| u64::from(agent.identity.pid) == *pid);
     assert!(before[..2].iter().all(lives));
     runner.stop();
 }

@@ -56,7 +56,8 @@ fn what_an_agent_leaves_in_its_group_is_ended_before_its_replacement_starts() {
         .process
         .wait(0, "second run", |line| line["event"] == "agent.started" && line["run"] == "#1");
     // Whoever is alive in a group of an agent of ours is in the second one's.
-    let groups: Vec<_> = runner.agents().iter().map(|agent| u64::from(agent.pid)).collect();
+    let groups: Vec<_> =
+        runner.agents().iter().map(|agent| u64::from(agent.identity.pid)).collect();
     assert!(!groups.contains(&first), "{groups:?}");
     assert!(second["pid"].as_u64() != Some(first));
     runner.stop();

@@ -57,6 +57,12 @@ fn a_world_that_is_gone_and_back_between_two_questions_costs_nobody_its_agent() 
     let config = forager_config(&world.address) + "[jit]\nwatch_interval_ms = 600000\n";
     let runner = Runner::start(&config);
     runner.pids(0, &["alice", "bob"]);
+    // An agent that had not connected yet would join the new world as if nothing had happened.
+    for id in ["alice", "bob"] {
+        while !runner.log(id).contains("tick") {
+            std::thread::yield_now();
+        }
+    }
     let mark = runner.process.mark();
     world.kill();
     world.begin();
@@ -109,7 +115,7 @@ fn a_server_that_changes_in_the_file_touches_nobody_until_the_new_world_has_answ
     runner.process.event_of_all(mark, "config.applied");
     runner.process.signal(rustix::process::Signal::HUP);
     runner.process.event_of_all(mark, "config.unchanged");
-    assert_eq!(runner.agents().iter().map(|a| u64::from(a.pid)).collect::<Vec<_>>(), pids);
+    assert_eq!(runner.agent_pids(), pids.into_iter().collect());
 
     two.begin();
     let stop = runner.process.event(mark, "agent.stopping", "alice");

@@ -70,7 +70,7 @@ class Runner:
         self.save(config)
         command = [
             str(RUNNER_BIN), "reconcile", "--config", str(self.config), "--log-format", "json",
-            "--server", server, "--log-dir", str(self.log_dir), "--agents-dir", str(PROJECT),
+            "--server", server, "--state-dir", str(self.log_dir.parent / "state"), "--log-dir", str(self.log_dir), "--agents-dir", str(PROJECT),
             *options,
         ]  # fmt: skip
         self.process = subprocess.Popen(

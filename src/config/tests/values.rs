@@ -47,6 +47,7 @@ fn no_implicit_template_beside_others() {
 #[test]
 fn the_command_line_wins() {
     let overrides = Overrides {
+        state_dir: Some("state".into()),
         server: Some("[::1]:7".parse().unwrap()),
         log_dir: Some("elsewhere".into()),
         agents_dir: Some("/agents".into()),

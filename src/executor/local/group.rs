@@ -1,14 +1,13 @@
 //! Which processes of a group live besides its leader. Looked up only when a leader has ended, for
 //! all groups in question at once, and then waited for by their pidfds: nothing is polled.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::unistd::{self, getpgid};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::process::Pid;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -35,6 +34,7 @@ pub(super) struct Groups {
 #[derive(Debug)]
 struct Question {
     leader: Pid,
+    marker: Option<String>,
     answer: oneshot::Sender<io::Result<Vec<OwnedFd>>>,
 }
 
@@ -47,10 +47,18 @@ impl Groups {
 
     /// The pidfds of processes that live in the group of `leader`, itself aside: at least one if
     /// there is one. If there is none, the group stays empty, as nobody is left to fork.
-    pub(super) async fn members(&self, leader: Pid) -> io::Result<Vec<OwnedFd>> {
+    ///
+    /// Where nothing pins the group's number, `marker` is the environment variable, `NAME=value`,
+    /// that tells its members from those of another group that got the number.
+    pub(super) async fn members(
+        &self,
+        leader: Pid,
+        marker: Option<&str>,
+    ) -> io::Result<Vec<OwnedFd>> {
         let (answer, answered) = oneshot::channel();
         // It cannot be asked once the runtime ends, and nor can it be awaited.
-        self.questions.send(Question { leader, answer }).map_err(io::Error::other)?;
+        let marker = marker.map(str::to_owned);
+        self.questions.send(Question { leader, marker, answer }).map_err(io::Error::other)?;
         answered.await.map_err(io::Error::other)?
     }
 }
@@ -58,10 +66,11 @@ impl Groups {
 async fn answer(mut asked: UnboundedReceiver<Question>) {
     let mut batch = Vec::new();
     while asked.recv_many(&mut batch, BATCH).await > 0 {
-        let leaders = batch.iter().map(|question| question.leader).collect();
+        let asked = |question: &mut Question| (question.leader, question.marker.take());
+        let leaders = batch.iter_mut().map(asked).collect();
         let looked = spawn_blocking(move || look(&leaders)).await.map_err(io::Error::other);
         let mut members = looked.and_then(|members| members);
-        for Question { leader, answer } in batch.drain(..) {
+        for Question { leader, answer, .. } in batch.drain(..) {
             let answered = match &mut members {
                 Ok(members) => Ok(members.remove(&leader).unwrap_or_default()),
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -77,12 +86,13 @@ async fn answer(mut asked: UnboundedReceiver<Question>) {
 /// Pids are read in ascending order, so a process that is born behind the reader's back, of a
 /// parent that ends before it is read, is not seen. If no process was created meanwhile there can
 /// be none such; otherwise another look makes it as good as impossible.
-fn look(leaders: &HashSet<Pid>) -> io::Result<HashMap<Pid, Vec<OwnedFd>>> {
+fn look(leaders: &HashMap<Pid, Option<String>>) -> io::Result<HashMap<Pid, Vec<OwnedFd>>> {
     let mut found = HashMap::new();
     for _ in 0..LOOKS {
         let newest = newest_pid()?;
-        let sought: HashSet<Pid> =
-            leaders.iter().filter(|leader| !found.contains_key(*leader)).copied().collect();
+        let unseen = leaders.iter().filter(|(leader, _)| !found.contains_key(*leader));
+        let sought: HashMap<_, _> =
+            unseen.map(|(leader, marker)| (*leader, marker.as_deref())).collect();
         if sought.is_empty() {
             break;
         }
@@ -94,20 +104,23 @@ fn look(leaders: &HashSet<Pid>) -> io::Result<HashMap<Pid, Vec<OwnedFd>>> {
     Ok(found)
 }
 
-fn find_members(sought: &HashSet<Pid>, found: &mut HashMap<Pid, Vec<OwnedFd>>) -> io::Result<()> {
+fn find_members(
+    sought: &HashMap<Pid, Option<&str>>,
+    found: &mut HashMap<Pid, Vec<OwnedFd>>,
+) -> io::Result<()> {
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let number = name.to_str().and_then(|name| name.parse().ok());
         let Some(pid) = number.and_then(Pid::from_raw) else {
             continue;
         };
-        let Some(leader) = group_of(pid).filter(|group| sought.contains(group)) else {
-            continue;
-        };
+        let Some(leader) = group_of(pid) else { continue };
+        let Some(marker) = sought.get(&leader) else { continue };
         if pid == leader || found.get(&leader).is_some_and(|members| members.len() >= AT_ONCE) {
             continue;
         }
-        if let Some(member) = live_member(pid, leader)? {
+        let Some(member) = live_member(pid, leader)? else { continue };
+        if marker.is_none_or(|marker| has_marker(pid, marker)) {
             found.entry(leader).or_default().push(member);
         }
     }
@@ -126,11 +139,20 @@ fn live_member(pid: Pid, leader: Pid) -> io::Result<Option<OwnedFd>> {
     if group_of(pid) != Some(leader) {
         return Ok(None);
     }
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let ended = retry_on_intr(|| {
-        poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&now))
-    })?;
-    Ok((ended == 0).then_some(pidfd))
+    Ok((!pidfd::has_ended(pidfd.as_fd())?).then_some(pidfd))
+}
+
+/// The live members of one group, now. Blocks.
+pub(super) fn members_now(leader: Pid, marker: Option<&str>) -> io::Result<Vec<OwnedFd>> {
+    let sought = HashMap::from([(leader, marker.map(str::to_owned))]);
+    Ok(look(&sought)?.remove(&leader).unwrap_or_default())
+}
+
+/// Whether this variable is in the environment that the process was started with.
+fn has_marker(pid: Pid, marker: &str) -> bool {
+    let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
+    environment
+        .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|var| var == marker.as_bytes()))
 }
 
 /// The process's group; none if it has ended, or if its group is not of this PID namespace. The

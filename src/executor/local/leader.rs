@@ -9,21 +9,45 @@ use rustix::process::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::pidfd;
+use super::{group, pidfd};
+use crate::executor::Adoption;
+use crate::executor::gate::is_gates_own;
 use crate::plan::Exit;
 
-/// A child of ours that was not reaped, and leads its process group.
+/// The first process of an agent, and with it the agent's group.
 #[derive(Debug)]
 pub(super) struct Leader {
     pid: Pid,
     pidfd: AsyncFd<OwnedFd>,
+    kinship: Kinship,
+}
+
+/// Whose child it is, and so what keeps the group's number from becoming another's.
+#[derive(Debug)]
+enum Kinship {
+    /// Ours, and not reaped: its zombie pins the number.
+    Child,
+    /// Somebody else's, who reaps it at any time. A process of the group is one that was there
+    /// while the leader lived, or that has the marker in its environment.
+    Adopted { start: u64, marker: String, gate: bool },
 }
 
 impl Leader {
     /// Takes charge of a child that nobody else waits for.
-    pub(super) fn watch(pid: Pid) -> io::Result<Self> {
-        // As the child is not reaped, the pid cannot have become another's.
-        Ok(Self { pid, pidfd: pidfd::register(pidfd::open(pid)?)? })
+    pub(super) fn watch(pid: Pid, pidfd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { pid, pidfd: pidfd::register(pidfd)?, kinship: Kinship::Child })
+    }
+
+    /// Takes charge of a process that is not our child; none if it is not there any more.
+    pub(super) fn adopt(adoption: &Adoption) -> io::Result<Option<Self>> {
+        let start = adoption.identity.start;
+        let Some(pid) = i32::try_from(adoption.identity.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
+        let Some(pidfd) = pidfd::open_started_at(pid, start)? else { return Ok(None) };
+        let marker = adoption.marker.clone();
+        let kinship = Kinship::Adopted { start, marker, gate: adoption.gate };
+        Ok(Some(Self { pid, pidfd: pidfd::register(pidfd)?, kinship }))
     }
 
     /// Its process id, and its group's.
@@ -31,17 +55,30 @@ impl Leader {
         self.pid
     }
 
-    /// Waits until it has ended, and leaves it a zombie.
+    /// The marker by which members of its group must be told, once it has ended.
+    pub(super) fn marker(&self) -> Option<&str> {
+        match &self.kinship {
+            Kinship::Child => None,
+            Kinship::Adopted { marker, .. } => Some(marker),
+        }
+    }
+
+    /// Waits until it has ended, and leaves it a zombie if it is our child.
     ///
-    /// May be dropped at any time. An error means that it was reaped behind our back, or that the
-    /// runtime ends.
+    /// May be dropped at any time. An error means that a child was reaped behind our back, or
+    /// that the runtime ends.
     pub(super) async fn exited(&self) -> io::Result<Exit> {
-        loop {
-            let mut readable = self.pidfd.readable().await?;
-            if let Some(status) = self.look(WaitIdOptions::NOWAIT)? {
-                return Ok(exit_of(&status));
+        pidfd::ended(&self.pidfd).await?;
+        match &self.kinship {
+            Kinship::Child => {
+                let status = self.look(WaitIdOptions::NOWAIT)?;
+                Ok(status.as_ref().map_or(Exit::Unknown, exit_of))
             }
-            readable.clear_ready();
+            Kinship::Adopted { start, gate, .. } => {
+                let pidfd = self.pidfd.get_ref().as_fd();
+                let exit = pidfd::exit_of_stranger(pidfd, self.pid, *start);
+                Ok(if *gate && is_gates_own(exit) { Exit::Unknown } else { exit })
+            }
         }
     }
 
@@ -51,14 +88,31 @@ impl Leader {
     }
 
     /// Sends a signal to all processes of its group.
-    pub(super) fn signal_group(&self, signal: Signal) -> rustix::io::Result<()> {
-        kill_process_group(self.pid, signal)
+    pub(super) fn signal_group(&self, signal: Signal) -> io::Result<()> {
+        match &self.kinship {
+            Kinship::Child => Ok(kill_process_group(self.pid, signal)?),
+            // Nothing pins the number: each is signalled by its own pidfd.
+            Kinship::Adopted { marker, .. } => {
+                let ended = pidfd::has_ended(self.pidfd.get_ref().as_fd())?;
+                let proof = ended.then_some(marker.as_str());
+                for member in group::members_now(self.pid, proof)? {
+                    match pidfd_send_signal(member, signal) {
+                        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                        Err(errno) => return Err(errno.into()),
+                    }
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Frees the pid of a leader that has ended. As this takes the leader, nothing can be
     /// signalled by that number after it.
     pub(super) fn reap(self) -> io::Result<()> {
-        self.look(WaitIdOptions::empty()).map(|_| ())
+        match self.kinship {
+            Kinship::Child => self.look(WaitIdOptions::empty()).map(|_| ()),
+            Kinship::Adopted { .. } => Ok(()),
+        }
     }
 
     fn look(&self, options: WaitIdOptions) -> io::Result<Option<WaitIdStatus>> {

@@ -10,6 +10,7 @@
 //! number as well, so a signal to the group can never hit a stranger; and as one task both sends
 //! the signals and reaps, no signal can come after the reap.
 
+mod exit_info;
 mod group;
 mod leader;
 mod log_name;
@@ -32,8 +33,8 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use self::group::Groups;
-use self::run::{Order, supervise};
-use super::{Event, Executor, SpawnRequest};
+use self::run::{Order, adopt, supervise};
+use super::{Adoption, Event, Executor, Record, SpawnRequest};
 use crate::plan::RunId;
 
 pub use self::log_name::log_name;
@@ -53,19 +54,23 @@ struct Shared {
     /// Held during the blocking part of a start.
     starts: Semaphore,
     groups: Groups,
+    /// The command that is a gate.
+    gate: Vec<String>,
+    record: Arc<dyn Record>,
     events: UnboundedSender<Event>,
     /// The runs that are not over.
     runs: Mutex<HashMap<RunId, UnboundedSender<Order>>>,
 }
 
 impl Local {
-    /// An executor without agents, and what will be told about the agents that it starts.
+    /// An executor without agents, and what will be told about the agents that it starts. `gate`
+    /// is the command that [waits to become](super::gate) what follows it.
     ///
     /// # Panics
     ///
     /// If it is called outside a tokio runtime, or on one without its IO driver.
     #[must_use]
-    pub fn new() -> (Self, UnboundedReceiver<Event>) {
+    pub fn new(gate: Vec<String>, record: Arc<dyn Record>) -> (Self, UnboundedReceiver<Event>) {
         if let Err(error) = heed_children() {
             tracing::warn!(%error, "cannot tell whether exits of children are ignored");
         }
@@ -74,6 +79,8 @@ impl Local {
         let shared = Shared {
             starts: Semaphore::new(thread::available_parallelism().map_or(2, NonZero::get)),
             groups: Groups::new(&runtime),
+            gate,
+            record,
             events,
             runs: Mutex::default(),
         };
@@ -88,11 +95,24 @@ impl Local {
     }
 }
 
+impl Local {
+    /// What the run's task is told from here on.
+    fn orders_for(&self, run: RunId) -> UnboundedReceiver<Order> {
+        let (sender, orders) = mpsc::unbounded_channel();
+        self.shared.runs().insert(run, sender);
+        orders
+    }
+}
+
 impl Executor for Local {
     fn spawn(&self, request: SpawnRequest) {
-        let (sender, orders) = mpsc::unbounded_channel();
-        self.shared.runs().insert(request.run, sender);
+        let orders = self.orders_for(request.run);
         self.runtime.spawn(supervise(request, orders, Arc::clone(&self.shared)));
+    }
+
+    fn adopt(&self, adoption: Adoption) {
+        let orders = self.orders_for(adoption.run);
+        self.runtime.spawn(adopt(adoption, orders, Arc::clone(&self.shared)));
     }
 
     fn terminate(&self, run: RunId) {

@@ -1,16 +1,84 @@
-//! Waiting for the end of a process, whosever child it is, by its pidfd.
+//! Waiting for the end of a process, whoever's child it is, by its pidfd.
 
+use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::exit_info;
+use crate::plan::Exit;
+
 /// Opens the pidfd of a process: it is readable once the process and all its threads have ended,
 /// reaped or not.
 pub(super) fn open(pid: Pid) -> rustix::io::Result<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty())
+}
+
+/// Opens the pidfd of the process that has this number *and* was started at this time; none if
+/// there is no such process any more. The number alone may be another's by now.
+pub(super) fn open_started_at(pid: Pid, start: u64) -> io::Result<Option<OwnedFd>> {
+    let pidfd = match open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    // Read after the pidfd was opened: if it fits, the pidfd is of that very process.
+    match stat(pid) {
+        Ok(now) if now.start == start && now.state != 'Z' => Ok(Some(pidfd)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What `/proc/PID/stat` says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// `R`, `S`, `Z` and so on.
+    pub(super) state: char,
+    /// When it was started, in clock ticks since boot.
+    pub(super) start: u64,
+    /// Its wait status; 0 while it runs.
+    status: i32,
+}
+
+pub(super) fn stat(pid: Pid) -> io::Result<Stat> {
+    let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
+    parse_stat(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    // The name before it may hold anything, brackets and spaces too.
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<_> = rest.split_whitespace().collect();
+    // Numbered from 3 in proc_pid_stat(5): 3 is the state, 22 the start, 52 the exit code.
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        start: fields.get(22 - 3)?.parse().ok()?,
+        status: fields.get(52 - 3)?.parse().ok()?,
+    })
+}
+
+/// How a process ended that is not our child, and that may have been reaped: the kernel remembers
+/// it for those who hold its pidfd (Linux 6.15), and as long as it is a zombie /proc shows it.
+pub(super) fn exit_of_stranger(pidfd: BorrowedFd<'_>, pid: Pid, start: u64) -> Exit {
+    if let Some(status) = exit_info::wait_status(pidfd) {
+        return exit_of_status(status);
+    }
+    match stat(pid) {
+        Ok(now) if now.start == start && now.state == 'Z' => exit_of_status(now.status),
+        Ok(_) | Err(_) => Exit::Unknown,
+    }
+}
+
+fn exit_of_status(status: i32) -> Exit {
+    match status & 0x7f {
+        0 => Exit::Code((status >> 8) & 0xff),
+        signal => Exit::Signal(signal),
+    }
 }
 
 /// Lets a task wait for it.
@@ -21,4 +89,25 @@ pub(super) fn open(pid: Pid) -> rustix::io::Result<OwnedFd> {
 )]
 pub(super) fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(pidfd, Interest::READABLE)
+}
+
+/// Waits until the process has ended.
+pub(super) async fn ended(pidfd: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    loop {
+        let mut readable = pidfd.readable().await?;
+        if has_ended(pidfd.get_ref().as_fd())? {
+            return Ok(());
+        }
+        readable.clear_ready();
+    }
+}
+
+/// Whether the process has ended.
+pub(super) fn has_ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let ready = rustix::io::retry_on_intr(|| {
+        poll(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(&now))
+    })?;
+    Ok(ready != 0)
 }

@@ -4,16 +4,20 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use super::leader::abandon;
 use super::log_name::log_name;
-use crate::executor::SpawnRequest;
+use super::pidfd;
+use crate::executor::{Identity, Record, SpawnRequest, gate};
 use crate::plan::AgentSpec;
 
 /// Why there is no process.
@@ -27,32 +31,71 @@ pub(super) enum StartError {
     WorkingDirectory { path: PathBuf, error: io::Error },
     #[error("cannot start {program:?}: {problem} ({})", reason(error))]
     Program { program: String, problem: String, error: io::Error },
+    #[error("cannot start the gate of an agent: {}", reason(error))]
+    Gate { error: io::Error },
     #[error("cannot watch {program:?}, so it was killed: {}", reason(error))]
     Watch { program: String, error: io::Error },
     #[error("the start was broken off")]
     BrokenOff,
 }
 
-/// Starts the process as the leader of a new group. The caller must watch and reap it.
-pub(super) fn start(request: &SpawnRequest) -> Result<Pid, StartError> {
+/// Starts the process as the leader of a new group, by a gate that is opened once it is recorded
+/// who it is. The caller must watch and reap it.
+pub(super) fn start(
+    request: &SpawnRequest,
+    gate: &[String],
+    record: &dyn Record,
+) -> Result<(Pid, OwnedFd), StartError> {
     let spec = &request.spec;
-    let (program, args) = spec.argv.split_first().ok_or(StartError::NoCommand)?;
+    let program = spec.argv.first().ok_or(StartError::NoCommand)?;
+    let (ours, theirs) = UnixStream::pair().map_err(|error| StartError::Gate { error })?;
+    let pid = spawn_gate(request, gate, theirs)?;
+    let opened = identify(pid).and_then(|(pidfd, identity)| {
+        record.identity(request.run, identity);
+        gate::open(ours)?;
+        Ok(pidfd)
+    });
+    opened.map(|pidfd| (pid, pidfd)).map_err(|error| {
+        abandon(pid);
+        diagnose(spec, program, error)
+    })
+}
+
+/// Nothing here may take std from `posix_spawn` to `fork`, which copies the page tables: no
+/// `pre_exec`, no uid or gid.
+fn spawn_gate(
+    request: &SpawnRequest,
+    gate: &[String],
+    socket: UnixStream,
+) -> Result<Pid, StartError> {
+    let spec = &request.spec;
+    let (runner, verb) = gate.split_first().ok_or(StartError::NoCommand)?;
     let (stdout, stderr) = open_log(&request.log_dir.join(log_name(&request.entity)))?;
-    // Nothing here may take std from posix_spawn to fork, which copies the page tables:
-    // no pre_exec, no uid or gid.
-    let child = Command::new(program)
-        .args(args)
+    let child = Command::new(runner)
+        .args(verb)
+        .args(&spec.argv)
         .envs(&spec.env)
         .envs(&request.markers)
         .current_dir(&spec.cwd)
-        .stdin(Stdio::null())
+        .stdin(OwnedFd::from(socket))
         .stdout(stdout)
         .stderr(stderr)
         .process_group(0)
         .spawn()
-        .map_err(|error| diagnose(spec, program, error))?;
+        .map_err(|error| match unusable_cwd(spec) {
+            Some(unusable) => unusable,
+            None => StartError::Gate { error },
+        })?;
     // Dropping `child` neither ends nor reaps the process.
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(StartError::BrokenOff)
+}
+
+/// Who the child is. As it is not reaped, its number cannot have become another's.
+fn identify(child: Pid) -> io::Result<(OwnedFd, Identity)> {
+    let pidfd = pidfd::open(child)?;
+    let start = pidfd::stat(child)?.start;
+    let pid = child.as_raw_nonzero().get().unsigned_abs();
+    Ok((pidfd, Identity { pid, start }))
 }
 
 /// The log, appended to, twice.
@@ -73,9 +116,8 @@ fn open_log(path: &Path) -> Result<(File, File), StartError> {
 /// Finds out what a failed start is about: the error is the same whether it is the working
 /// directory, the program or its interpreter that is not there.
 fn diagnose(spec: &AgentSpec, program: &str, error: io::Error) -> StartError {
-    // The empty component at the end asks for a directory.
-    if let Err(errno) = access(spec.cwd.join(""), Access::EXEC_OK) {
-        return StartError::WorkingDirectory { path: spec.cwd.clone(), error: errno.into() };
+    if let Some(unusable) = unusable_cwd(spec) {
+        return unusable;
     }
     let problem = match (error.kind(), find(spec, program)) {
         (ErrorKind::NotFound, Some(found)) => {
@@ -93,6 +135,12 @@ fn diagnose(spec: &AgentSpec, program: &str, error: io::Error) -> StartError {
         _ => "the system refused".to_owned(),
     };
     StartError::Program { program: program.to_owned(), problem, error }
+}
+
+fn unusable_cwd(spec: &AgentSpec) -> Option<StartError> {
+    // The empty component at the end asks for a directory.
+    let errno = access(spec.cwd.join(""), Access::EXEC_OK).err()?;
+    Some(StartError::WorkingDirectory { path: spec.cwd.clone(), error: errno.into() })
 }
 
 /// The file that would have been run.

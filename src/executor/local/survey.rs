@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use rustix::process::Pid;
 
 use super::group::group_of;
+use super::pidfd;
+use crate::executor::{Identity, gate};
 
 /// The name of the marker that tells whose agent it is.
 pub const INSTANCE: &str = "RUNNER_INSTANCE";
@@ -19,13 +21,23 @@ pub const INSTANCE: &str = "RUNNER_INSTANCE";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its process, the leader of its group.
-    pub pid: u32,
+    pub identity: Identity,
+    /// Whether it waits to become an agent.
+    pub gate: bool,
     /// Its environment.
     pub env: BTreeMap<String, String>,
     /// Its command line.
     pub argv: Vec<String>,
     /// Its working directory.
     pub cwd: PathBuf,
+}
+
+impl Found {
+    /// The value of a variable in its environment.
+    #[must_use]
+    pub fn marker(&self, name: &str) -> Option<&str> {
+        self.env.get(name).map(String::as_str)
+    }
 }
 
 /// The living leaders of process groups whose marker names `instance`, by process id.
@@ -41,7 +53,8 @@ pub fn survey(instance: &str) -> std::io::Result<Vec<Found>> {
             all.extend(look_at(pid, instance));
         }
     }
-    all.sort_by_key(|found| found.pid);
+    // The oldest first: an agent is older than what it started.
+    all.sort_by_key(|found| (found.identity.start, found.identity.pid));
     Ok(all)
 }
 
@@ -60,7 +73,9 @@ fn look_at(pid: u32, instance: &str) -> Option<Found> {
     }
     let argv = strings(pid, "cmdline")?;
     let cwd = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    Some(Found { pid, env, argv, cwd })
+    let stat = pidfd::stat(process).ok().filter(|stat| stat.state != 'Z')?;
+    let gate = argv.get(1).is_some_and(|verb| verb == gate::VERB);
+    Some(Found { identity: Identity { pid, start: stat.start }, gate, env, argv, cwd })
 }
 
 /// A file of NUL-terminated strings.

@@ -11,10 +11,22 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::executor::misbehave::{DEADLINE, eventually, misbehave};
+use crate::executor::{Identity, gate};
 use crate::plan::{AgentSpec, EntityId, Exit};
 
+mod adoption;
 mod life;
 mod refusals;
+
+/// Who the processes are, as recorded.
+#[derive(Debug, Default)]
+struct Identities(Mutex<HashMap<RunId, Identity>>);
+
+impl Record for Identities {
+    fn identity(&self, run: RunId, identity: Identity) {
+        self.0.lock().unwrap().insert(run, identity);
+    }
+}
 
 /// An executor, what it told, and a directory for everything.
 struct Rig {
@@ -23,13 +35,17 @@ struct Rig {
     told: HashMap<RunId, Vec<Event>>,
     next: u64,
     temp: TempDir,
+    identities: Arc<Identities>,
 }
 
 impl Rig {
     fn new() -> Self {
-        let (local, events) = Local::new();
+        let gate = vec![misbehave().to_str().unwrap().to_owned(), gate::VERB.to_owned()];
+        let identities = Arc::new(Identities::default());
+        let record = Arc::clone(&identities) as Arc<dyn Record>;
+        let (local, events) = Local::new(gate, record);
         let temp = tempfile::tempdir().unwrap();
-        Self { local, events, told: HashMap::new(), next: 0, temp }
+        Self { local, events, told: HashMap::new(), next: 0, temp, identities }
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -535,6 +535,54 @@ fn an_agent_in_its_delay_keeps_its_place_under_max_agents() {
 }
 
 #[test]
+fn those_that_had_a_place_go_first_and_leave_the_rest_to_newcomers() {
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    scene.change_rules(|rules| rules.max_agents = 2);
+    let leased = Entity { leased: true, ..entity("alice") };
+    scene.answer([leased.clone(), entity("bob")]);
+    scene.settle();
+    scene.pass(20 * SECOND);
+    scene.exit("bob", Exit::Code(1));
+    scene.answer([leased, entity("bob")]);
+    scene.settle();
+    scene.pass(SECOND);
+    scene.answer(["alice", "bob"].map(entity));
+    assert_plan(
+        &scene,
+        "start bob: restart 1 of 5 after a crash; template default (default template)
+         start alice: the entity has no agent; template default (default template)
+         unchanged 0",
+    );
+}
+
+#[test]
+fn an_agent_in_its_delay_counts_as_unchanged_and_says_when_it_is_due() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.pass(20 * SECOND);
+    for id in ["alice", "bob"] {
+        scene.exit(id, Exit::Code(1));
+    }
+    scene.answer(["alice", "bob"].map(entity));
+    scene.settle();
+    let plan = scene.plan();
+    assert_eq!(plan.unchanged, 2);
+    assert_eq!(plan.wake_at, Some(scene.now + SECOND));
+}
+
+#[test]
+fn what_ended_while_no_runner_was_there_is_started_again_and_spends_nothing() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(20 * SECOND);
+    scene.exit("alice", Exit::Unknown);
+    scene.settle();
+    assert_eq!(scene.phase("alice"), "AwaitingWorld");
+    scene.answer([entity("alice")]);
+    scene.settle();
+    assert_eq!(scene.phase("alice"), "Running");
+    assert_eq!(scene.agent("alice").attempts, 0);
+}
+
+#[test]
 fn an_agent_without_a_lease_is_restarted_after_its_grace_and_two_answers() {
     let mut scene = Scene::running(&["alice"]);
     let grace = 10 * SECOND;

@@ -138,6 +138,7 @@ fn process_event(agent: &mut Agent, happening: &Happening, now: Time) {
 /// What no plan may ever do.
 fn check(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
     let mut ids = BTreeSet::new();
+    let mut runs = BTreeSet::new();
     let mut starts_began = false;
     let live = scene.observed.live();
     let starts = plan.actions.iter().filter(|a| matches!(a.verb, Verb::Start(_))).count();
@@ -150,7 +151,9 @@ fn check(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
         prop_assert!(ids.insert(id.clone()), "two actions for {id}");
         let agent = scene.observed.agents.get(id);
         match verb {
-            Verb::Start(_) => {
+            Verb::Start(start) => {
+                prop_assert!(start.run.0 >= scene.observed.next_run, "run {} again", start.run);
+                prop_assert!(runs.insert(start.run), "two runs {}", start.run);
                 starts_began = true;
                 prop_assert!(!live.contains(id), "{id} started beside itself");
                 let member = scene.membership.as_ref().and_then(|m| m.get(id));

@@ -1,0 +1,110 @@
+//! What another runner left: what it remembered, held against the processes that are found.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::journal::Memory;
+use crate::executor::Identity;
+use crate::executor::local::survey::Found;
+use crate::plan::{
+    Agent, AgentSpec, Arrival, EntityId, Exit, Lease, Observed, Outcome, Phase, RunId, Time,
+};
+use crate::reconcile::{Adopted, Inheritance};
+
+/// What the next loop goes on from. Nothing may be started before this is known.
+///
+/// The journal says what was decided. Who lives is what the processes show: an agent that the
+/// journal does not know of, because a line was lost, is taken up all the same; one that it knows
+/// of and whose process is not found by its markers, because it overwrote its own environment, is
+/// found by its identity.
+#[must_use]
+pub fn restore(memory: Memory, found: Vec<Found>, now: Time) -> Inheritance {
+    let knows = !memory.agents.is_empty() || !memory.arrivals.is_empty();
+    let mut arrivals = memory.arrivals;
+    let mut observed =
+        Observed { agents: memory.agents, next_run: memory.next_run, ..Observed::default() };
+    let mut living: BTreeMap<EntityId, Adopted> = BTreeMap::new();
+    for found in found {
+        let Some((id, adopted)) = who(&found) else { continue };
+        observed.next_run = observed.next_run.max(adopted.run.0 + 1);
+        // What an agent started carries its markers too. The recorded one is the agent, or else
+        // the oldest, which comes first.
+        let recorded = memory.identities.get(&adopted.run);
+        if living.contains_key(&id) && recorded != Some(&adopted.identity) {
+            continue;
+        }
+        arrivals.entry(id.clone()).or_insert_with(|| arrival(&found));
+        let agent = observed.agents.entry(id.clone()).or_insert_with(|| rebuild(&found, now));
+        if agent.run() != Some(adopted.run) {
+            let Adopted { run, identity, .. } = adopted;
+            agent.phase =
+                Phase::Running { run, pid: identity.pid, since: now, lease: Lease::Unknown };
+        }
+        living.insert(id, adopted);
+    }
+    for (id, agent) in &mut observed.agents {
+        let Some(run) = agent.run() else { continue };
+        let recorded = memory.identities.get(&run).copied();
+        let by_record = recorded.map(|identity| Adopted { run, identity, gate: false });
+        match living.get(id).copied().or(by_record) {
+            Some(adopted) => {
+                adopt(agent, adopted.identity);
+                living.insert(id.clone(), adopted);
+            }
+            // Its gate was never opened: there was no agent.
+            None => agent.gone(Outcome::Exit(Exit::Unknown), now),
+        }
+    }
+    let arrivals = knows.then_some(arrivals);
+    Inheritance { observed, adoptions: living, arrivals }
+}
+
+/// An agent whose start was never reported runs, or did.
+fn adopt(agent: &mut Agent, identity: Identity) {
+    if let Phase::Starting { run, since } = agent.phase {
+        let lease = Lease::Unknown;
+        agent.phase = Phase::Running { run, pid: identity.pid, since, lease };
+    }
+}
+
+fn who(found: &Found) -> Option<(EntityId, Adopted)> {
+    let id = EntityId::new(found.marker("RUNNER_ENTITY_ID")?).ok()?;
+    let run = RunId(found.marker("RUNNER_RUN")?.parse().ok()?);
+    Some((id, Adopted { run, identity: found.identity, gate: found.gate }))
+}
+
+fn arrival(found: &Found) -> Arrival {
+    if found.marker("RUNNER_ARRIVAL") == Some(Arrival::Late.name()) {
+        Arrival::Late
+    } else {
+        Arrival::First
+    }
+}
+
+/// The record of an agent, from what it carries.
+fn rebuild(found: &Found, now: Time) -> Agent {
+    let identity = found.identity;
+    let run = who(found).map_or(RunId(0), |(_, adopted)| adopted.run);
+    Agent {
+        incarnation: found.marker("RUNNER_INCARNATION").and_then(|n| n.parse().ok()).unwrap_or(0),
+        template: found.marker("RUNNER_TEMPLATE").unwrap_or_default().to_owned(),
+        spec: Arc::new(spec(found)),
+        grace: Duration::ZERO,
+        attempts: 0,
+        phase: Phase::Running { run, pid: identity.pid, since: now, lease: Lease::Unknown },
+    }
+}
+
+/// What it was started as: its markers name its own variables and its directory.
+fn spec(found: &Found) -> AgentSpec {
+    let names = found.marker("RUNNER_ENV").unwrap_or_default();
+    let own = names
+        .split(',')
+        .filter_map(|name| found.marker(name).map(|value| (name.to_owned(), value.to_owned())));
+    let cwd = found.marker("RUNNER_CWD").map_or_else(|| found.cwd.clone(), PathBuf::from);
+    let written = found.marker("RUNNER_ARGV").and_then(|argv| serde_json::from_str(argv).ok());
+    let argv = written.unwrap_or_else(|| found.argv.clone());
+    AgentSpec { argv, env: own.collect(), cwd }
+}

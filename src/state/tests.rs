@@ -1,0 +1,236 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::journal::Memory;
+use super::*;
+use crate::executor::local::survey::Found;
+use crate::executor::{Identity, Record};
+use crate::plan::fixture::{entity, site, template};
+use crate::plan::{
+    Agent, AgentSpec, Arrival, Ended, EntityId, Exit, Lease, Outcome, Phase, RunId, Time,
+};
+use crate::reconcile::Remember;
+
+fn id(name: &str) -> EntityId {
+    EntityId::new(name).unwrap()
+}
+
+fn agent(name: &str, phase: Phase) -> Agent {
+    Agent {
+        incarnation: 3,
+        template: "default".to_owned(),
+        spec: Arc::new(AgentSpec::resolve(&template("default"), &entity(name), &site())),
+        grace: Duration::from_secs(5),
+        attempts: 2,
+        phase,
+    }
+}
+
+fn running(run: u64, pid: u32) -> Phase {
+    Phase::Running { run: RunId(run), pid, since: Time::from_millis(5), lease: Lease::Unknown }
+}
+
+fn backing_off() -> Phase {
+    let how = Outcome::Exit(Exit::Code(1));
+    let ended = Ended { how, started: Time::from_millis(5), at: Time::from_millis(9) };
+    Phase::BackingOff { ended, until: Time::from_millis(4009) }
+}
+
+/// A journal with a little of everything, and what it holds.
+fn filled(dir: &Path) -> Memory {
+    let (journal, damaged) = Journal::open(dir).unwrap();
+    assert_eq!(damaged, 0);
+    journal.arrival(&id("alice"), Some(Arrival::First));
+    journal.arrival(&id("bob"), Some(Arrival::Late));
+    journal.agent(
+        &id("alice"),
+        &agent("alice", Phase::Starting { run: RunId(7), since: Time::default() }),
+    );
+    journal.identity(RunId(7), Identity { pid: 70, start: 700 });
+    journal.agent(&id("alice"), &agent("alice", running(7, 70)));
+    journal.agent(&id("bob"), &agent("bob", backing_off()));
+    journal.agent(&id("carol"), &agent("carol", running(8, 80)));
+    journal.over(RunId(8));
+    journal.forgotten(&id("carol"));
+    journal.arrival(&id("carol"), None);
+    journal.memory()
+}
+
+fn found(name: &str, run: u64, pid: u32) -> Found {
+    let spec = AgentSpec::resolve(&template("default"), &entity(name), &site());
+    let names = spec.env.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+    let mut env = spec.env.clone();
+    env.extend(
+        [
+            ("RUNNER_RUN", run.to_string()),
+            ("RUNNER_INCARNATION", "3".to_owned()),
+            ("RUNNER_TEMPLATE", "default".to_owned()),
+            ("RUNNER_ARRIVAL", "late".to_owned()),
+            ("RUNNER_ENV", names),
+            ("RUNNER_CWD", ".".to_owned()),
+            ("RUNNER_ARGV", serde_json::to_string(&spec.argv).unwrap()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    let identity = Identity { pid, start: u64::from(pid) * 10 };
+    Found { identity, gate: false, env, argv: vec!["renamed itself".to_owned()], cwd: "/x".into() }
+}
+
+#[test]
+fn what_was_written_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = filled(dir.path());
+    assert_eq!(written.agents.len(), 2);
+    assert_eq!(written.next_run, 9);
+    let (journal, damaged) = Journal::open(dir.path()).unwrap();
+    assert_eq!((journal.memory(), damaged), (written, 0));
+}
+
+#[test]
+fn a_journal_that_ends_anywhere_is_read_up_to_there() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let path = dir.path().join("journal");
+    let whole = fs::read(&path).unwrap();
+    for end in 0..whole.len() {
+        fs::write(&path, &whole[..end]).unwrap();
+        let (journal, damaged) = Journal::open(dir.path()).unwrap();
+        let at_line_end = end == 0 || whole[end - 1] == b'\n';
+        assert_eq!(damaged == 0, at_line_end, "cut at {end}");
+        // Whatever it remembers was true once.
+        let memory = journal.memory();
+        assert!(memory.agents.values().all(|agent| agent.incarnation == 3));
+    }
+}
+
+#[test]
+fn a_byte_that_was_changed_costs_no_more_than_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = filled(dir.path());
+    let path = dir.path().join("journal");
+    let whole = fs::read(&path).unwrap();
+    let lines = whole.split(|byte| *byte == b'\n').count();
+    assert!(lines >= 10, "{lines}");
+    for at in 0..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x01;
+        fs::write(&path, changed).unwrap();
+        let (journal, damaged) = Journal::open(dir.path()).unwrap();
+        // A newline that is gone joins two lines.
+        assert!((1..=2).contains(&damaged), "byte {at}: {damaged} damaged");
+        let agents = journal.memory().agents;
+        let known = |id: &EntityId| memory.agents.contains_key(id) || id.as_str() == "carol";
+        assert!(agents.keys().all(known), "byte {at}");
+    }
+}
+
+#[test]
+fn a_journal_of_another_boot_keeps_what_does_not_depend_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = filled(dir.path());
+    let path = dir.path().join("journal");
+    // As if the file had been written before the machine was started again.
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| !line.contains("Boot")).collect();
+    let before = lines.join(
+        "
+",
+    ) + "
+";
+    fs::write(&path, before).unwrap();
+    let memory = Journal::open(dir.path()).unwrap().0.memory();
+    assert_eq!(memory.agents, BTreeMap::new());
+    assert_eq!(memory.identities, BTreeMap::new());
+    assert_eq!((memory.arrivals, memory.next_run), (written.arrivals, written.next_run));
+}
+
+#[test]
+fn it_is_written_anew_before_it_grows_without_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    for _ in 0..20_000 {
+        journal.agent(&id("alice"), &agent("alice", backing_off()));
+    }
+    let size = fs::metadata(dir.path().join("journal")).unwrap().len();
+    assert!(size < 2 << 20, "{size} bytes");
+    assert_eq!(Journal::open(dir.path()).unwrap().0.memory(), journal.memory());
+}
+
+#[test]
+fn a_directory_has_one_holder_and_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b");
+    let held = Directory::lock(&path).unwrap();
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(held.path()).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+    assert_eq!(
+        fs::read_to_string(path.join("lock")).unwrap().trim(),
+        std::process::id().to_string()
+    );
+}
+
+#[test]
+fn agents_are_taken_up_as_the_journal_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = filled(dir.path());
+    let alice = Found { identity: Identity { pid: 70, start: 700 }, ..found("alice", 7, 70) };
+    let inherited = restore(memory.clone(), vec![alice], Time::from_millis(100));
+    assert_eq!(inherited.observed.agents, memory.agents);
+    assert_eq!(inherited.adoptions[&id("alice")].identity, Identity { pid: 70, start: 700 });
+    assert_eq!(inherited.adoptions.len(), 1);
+    assert_eq!(inherited.arrivals, Some(memory.arrivals));
+    assert_eq!(inherited.observed.next_run, 9);
+}
+
+#[test]
+fn an_agent_that_hides_its_markers_is_found_by_its_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let inherited = restore(filled(dir.path()), Vec::new(), Time::from_millis(100));
+    assert_eq!(inherited.adoptions[&id("alice")].identity, Identity { pid: 70, start: 700 });
+}
+
+#[test]
+fn a_start_that_was_not_recorded_never_happened() {
+    let memory = Memory {
+        agents: [(
+            id("alice"),
+            agent("alice", Phase::Starting { run: RunId(4), since: Time::default() }),
+        )]
+        .into(),
+        ..Memory::default()
+    };
+    let inherited = restore(memory, Vec::new(), Time::from_millis(100));
+    assert!(inherited.adoptions.is_empty());
+    let phase = &inherited.observed.agents[&id("alice")].phase;
+    assert!(matches!(phase, Phase::Exited(ended) if ended.how == Outcome::Exit(Exit::Unknown)));
+}
+
+#[test]
+fn with_the_journal_lost_agents_are_rebuilt_from_what_they_carry() {
+    let inherited = restore(Memory::default(), vec![found("alice", 7, 70)], Time::from_millis(100));
+    let rebuilt = &inherited.observed.agents[&id("alice")];
+    assert_eq!(rebuilt.spec, agent("alice", running(7, 70)).spec);
+    assert_eq!((rebuilt.incarnation, rebuilt.template.as_str()), (3, "default"));
+    assert_eq!(rebuilt.run(), Some(RunId(7)));
+    assert_eq!(inherited.observed.next_run, 8);
+    assert_eq!(inherited.adoptions[&id("alice")].run, RunId(7));
+}
+
+#[test]
+fn what_an_agent_started_outside_its_group_is_not_taken_for_the_agent() {
+    let agents = vec![found("alice", 7, 70), found("alice", 7, 71)];
+    let inherited = restore(Memory::default(), agents, Time::from_millis(100));
+    assert_eq!(inherited.adoptions[&id("alice")].identity.pid, 70);
+
+    let memory = Memory {
+        identities: [(RunId(7), Identity { pid: 71, start: 710 })].into(),
+        ..Memory::default()
+    };
+    let agents = vec![found("alice", 7, 70), found("alice", 7, 71)];
+    let inherited = restore(memory, agents, Time::from_millis(100));
+    assert_eq!(inherited.adoptions[&id("alice")].identity.pid, 71);
+}
