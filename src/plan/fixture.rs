@@ -104,6 +104,11 @@ impl Scene {
         self.hear(heard, entities);
     }
 
+    /// The world answers a question that was asked at this time.
+    pub(crate) fn hear_asked_at(&mut self, at: Time, entities: impl IntoIterator<Item = Entity>) {
+        self.hear(Heard::Asked(at), entities);
+    }
+
     /// The world streams its entities.
     pub(crate) fn tell(&mut self, entities: impl IntoIterator<Item = Entity>) {
         self.hear(Heard::Told, entities);

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::harness::{Process, Runner, misbehave};
+use super::harness::{PATIENCE, Process, Runner, misbehave};
 use super::scripted::{Scripted, controllable};
 
 fn config(world: &Scripted, agent: &str) -> String {
@@ -137,15 +137,18 @@ fn killed_at_random_moments_it_never_doubles_an_agent() {
         runner.kill();
         runner.start_again();
     }
-    let mark = runner.process.mark();
     runner.save(&crashing.replace("\"150\"", "\"100000\""));
-    for id in &ids {
-        runner
-            .process
-            .wait(mark, id, |line| line["event"] == "agent.started" && line["entity"] == **id);
+    let until = Instant::now() + PATIENCE;
+    let steady = |runner: &Runner| {
+        let agents = runner.agents();
+        let last = agents.iter().filter(|a| !a.gate && a.argv.iter().any(|arg| arg == "100000"));
+        last.count() == ids.len() && agents.len() == ids.len()
+    };
+    while !steady(&runner) {
+        assert!(Instant::now() < until, "{:?}", runner.agents());
+        std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(violations(locks.path()), Vec::<String>::new());
-    assert_eq!(runner.agents().len(), ids.len());
     runner.stop();
 }
 

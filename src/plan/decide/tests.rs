@@ -583,6 +583,69 @@ fn what_ended_while_no_runner_was_there_is_started_again_and_spends_nothing() {
 }
 
 #[test]
+fn removals_come_before_conclusions_and_both_before_starts() {
+    let mut scene = Scene::running(&["a", "b", "c"]);
+    scene.pass(20 * SECOND);
+    scene.exit("a", Exit::Code(1));
+    for _ in 0..3 {
+        scene.answer(["a", "b", "d"].map(entity));
+    }
+    assert_plan(
+        &scene,
+        "stop c: the entity has left the world; grace 5s
+         back-off a: exit code 1; restart 1 of 5 after 1s
+         start d: the entity has no agent; template default (jit.template, as the entity came late)
+         unchanged 1",
+    );
+}
+
+#[test]
+fn an_agent_that_is_done_keeps_no_place_under_max_agents() {
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    scene.change_rules(|rules| rules.max_agents = 1);
+    scene.answer(["alice", "bob"].map(entity));
+    scene.settle();
+    scene.pass(20 * SECOND);
+    scene.exit("alice", Exit::Code(0));
+    scene.answer(["alice", "bob"].map(entity));
+    scene.settle();
+    assert_eq!((scene.phase("alice"), scene.phase("bob")), ("Completed", "Running"));
+}
+
+#[test]
+fn a_lease_that_was_seen_missing_before_the_start_is_not_held_against_the_agent() {
+    let mut scene = Scene::running(&["alice"]);
+    let grace = 10 * SECOND;
+    scene.change_rules(|rules| rules.lease_health = Some(LeaseHealth { grace }));
+    let asked_before = scene.now;
+    scene.pass(SECOND);
+    scene.change_template("default", |template| template.args = vec!["--new".to_owned()]);
+    scene.settle();
+    // The answer to a question that is older than the process says nothing of its lease.
+    for _ in 0..3 {
+        scene.hear_asked_at(asked_before, [entity("alice")]);
+    }
+    scene.pass(9 * SECOND);
+    scene.answer([entity("alice")]);
+    assert_plan(&scene, "unchanged 1");
+}
+
+#[test]
+fn what_one_change_is_of_is_told_exactly() {
+    let spec = |argv: &str, env: &str, cwd: &str| AgentSpec {
+        argv: vec![argv.to_owned()],
+        env: [("A".to_owned(), env.to_owned())].into(),
+        cwd: cwd.into(),
+    };
+    let before = spec("a", "b", "c");
+    let change = |after: &AgentSpec| Change::between(&before, after).map(|c| c.to_string());
+    assert_eq!(change(&before), None);
+    assert_eq!(change(&spec("x", "b", "c")).unwrap(), "command changed");
+    assert_eq!(change(&spec("a", "x", "c")).unwrap(), "environment changed");
+    assert_eq!(change(&spec("a", "b", "x")).unwrap(), "working directory changed");
+}
+
+#[test]
 fn an_agent_without_a_lease_is_restarted_after_its_grace_and_two_answers() {
     let mut scene = Scene::running(&["alice"]);
     let grace = 10 * SECOND;

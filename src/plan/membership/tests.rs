@@ -104,3 +104,49 @@ fn a_million_entities_are_counted_but_not_remembered() {
     assert!(is_member(&scene, "e999999"));
     assert_eq!(scene.plan().actions.len(), 10);
 }
+
+#[test]
+fn what_is_only_streamed_does_not_make_an_entity_missing() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.tell(["bob"].map(entity));
+    let alice = EntityId::new("alice").unwrap();
+    assert!(scene.membership.as_ref().unwrap().get(&alice).unwrap().present());
+}
+
+#[test]
+fn when_entities_came_can_be_recalled() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    let membership = scene.membership.as_mut().unwrap();
+    membership.recall(|id| if id.as_str() == "bob" { Arrival::Late } else { Arrival::First });
+    let arrivals: Vec<_> = membership.iter().map(|(_, member)| member.arrival).collect();
+    assert_eq!(arrivals, [Arrival::First, Arrival::Late]);
+}
+
+#[test]
+fn contact_settles_what_happened_before_the_question_or_the_break() {
+    let at = Time::from_millis;
+    let asked = Contact { asked: Some(at(100)), ..Contact::default() };
+    assert!(asked.settles(at(99)) && asked.settles(at(100)) && !asked.settles(at(101)));
+    let broken = Contact { disrupted: Some(at(100)), ..Contact::default() };
+    assert!(broken.settles(at(99)) && broken.settles(at(100)) && !broken.settles(at(101)));
+    assert!(!Contact::default().settles(at(0)));
+}
+
+#[test]
+fn a_break_takes_those_that_were_there_before_it_and_end_soon_after() {
+    let at = |seconds: u64| Time::from_millis(seconds * 1000);
+    let contact = Contact { disrupted: Some(at(100)), ..Contact::default() };
+    assert!(contact.took(at(50), at(90)) && contact.took(at(99), at(110)));
+    assert!(!contact.took(at(50), at(111)), "long after");
+    assert!(!contact.took(at(100), at(105)), "begun with it");
+    assert!(!contact.took(at(101), at(105)), "begun after it");
+}
+
+#[test]
+fn the_world_is_back_when_it_answers_and_was_asked_late_enough() {
+    let at = Time::from_millis;
+    let contact = |reachable| Contact { reachable, asked: Some(at(100)), disrupted: None };
+    assert!(contact(true).answers_since(at(100)));
+    assert!(!contact(true).answers_since(at(101)));
+    assert!(!contact(false).answers_since(at(100)));
+}
