@@ -17,6 +17,8 @@
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod harness;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -112,34 +114,46 @@ fn idle() {
     );
     let runner = Runner::start(&config);
     all_started(&runner, 0, &all);
-    sleep(Duration::from_secs(3));
-    let time = Duration::from_secs(30);
-    let (switches_before, cpu_before) = usage(runner.process.id());
+    // The threads that started them go to rest after ten seconds.
+    sleep(Duration::from_secs(15));
+    let time = Duration::from_secs(60);
+    let before = usage(runner.process.id());
     sleep(time);
-    let (switches, cpu) = usage(runner.process.id());
+    let after = usage(runner.process.id());
     let seconds = time.as_secs_f64();
+    let switches: f64 = difference(&before, &after, |thread| thread.0);
+    let cpu: f64 = difference(&before, &after, |thread| thread.1);
     println!(
         "idle: {AGENTS} agents, {:.2} voluntary context switches/s, {:.3} ms of CPU/s, {} kB RSS",
-        f64::from(switches - switches_before) / seconds,
-        (cpu - cpu_before) / seconds,
+        switches / seconds,
+        cpu / seconds,
         rss(runner.process.id()),
     );
     runner.stop();
 }
 
-/// Voluntary context switches and milliseconds of CPU of all threads so far.
-fn usage(pid: u32) -> (u32, f64) {
-    let mut total = (0, 0.0);
+/// Voluntary context switches and milliseconds of CPU of each thread so far.
+fn usage(pid: u32) -> BTreeMap<OsString, (f64, f64)> {
+    let mut threads = BTreeMap::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
-        let thread = thread.unwrap().path();
-        let status = fs::read_to_string(thread.join("status")).unwrap();
+        let thread = thread.unwrap();
+        let status = fs::read_to_string(thread.path().join("status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        total.0 += line.unwrap().trim().parse::<u32>().unwrap();
-        let schedstat = fs::read_to_string(thread.join("schedstat")).unwrap();
+        let switches = line.unwrap().trim().parse().unwrap();
+        let schedstat = fs::read_to_string(thread.path().join("schedstat")).unwrap();
         let nanos: f64 = schedstat.split(' ').next().unwrap().parse().unwrap();
-        total.1 += nanos / 1e6;
+        threads.insert(thread.file_name(), (switches, nanos / 1e6));
     }
-    total
+    threads
+}
+
+/// What all threads have done in between, those that are new included.
+fn difference(
+    before: &BTreeMap<OsString, (f64, f64)>,
+    after: &BTreeMap<OsString, (f64, f64)>,
+    of: impl Fn(&(f64, f64)) -> f64,
+) -> f64 {
+    after.iter().map(|(thread, now)| of(now) - before.get(thread).map_or(0.0, &of)).sum()
 }
 
 fn rss(pid: u32) -> String {
