@@ -169,8 +169,8 @@ impl Agent {
                 self.attempts = *attempt;
                 Phase::BackingOff { ended: ended.clone(), until: *until }
             }
-            Verb::AwaitWorld { ended, retry_at, .. } => {
-                Phase::AwaitingWorld { ended: ended.clone(), retry_at: *retry_at }
+            Verb::AwaitWorld { ended, retry_at, why } => {
+                Phase::AwaitingWorld { ended: ended.clone(), why: *why, retry_at: *retry_at }
             }
             Verb::Complete { ended, .. } => Phase::Completed { ended: ended.clone() },
             Verb::Fail { ended, .. } => Phase::Failed { ended: ended.clone() },

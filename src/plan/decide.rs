@@ -4,7 +4,7 @@ use super::action::{Action, Plan, Start, Verb};
 use super::desired::{Desired, Intent, Want, Wants};
 use super::entity::EntityId;
 use super::observed::{Agent, Ended, Lease, Observed, Phase, Stopping};
-use super::reason::{Change, ForgetReason, Pending, StartReason, StopReason};
+use super::reason::{Change, ForgetReason, Pending, StartReason, StopReason, WorldReason};
 use super::restart::{Conclusion, attempts_after, conclude};
 use super::run::RunId;
 use super::template::RestartPolicy;
@@ -180,8 +180,8 @@ impl<'a> Draft<'a> {
         match &agent.phase {
             Phase::Exited(ended) => self.conclude(agent, ended, want),
             Phase::BackingOff { ended, until } => self.backing_off(agent, ended, *until, want),
-            Phase::AwaitingWorld { ended, retry_at } => {
-                self.awaiting_world(agent, ended, *retry_at, want)
+            Phase::AwaitingWorld { ended, why, retry_at } => {
+                self.awaiting_world(agent, ended, (*retry_at, *why), want)
             }
             Phase::Stopped { .. } => anew(StartReason::WantedAgain),
             Phase::Completed { .. }
@@ -226,7 +226,7 @@ impl<'a> Draft<'a> {
         &self,
         agent: &Agent,
         ended: &Ended,
-        retry_at: Time,
+        (retry_at, reason): (Time, WorldReason),
         want: &'a Want,
     ) -> Step<'a> {
         let contact = &self.observed.contact;
@@ -238,7 +238,7 @@ impl<'a> Draft<'a> {
         if self.now < due {
             return Step::Wake(due);
         }
-        let why = if back { StartReason::WorldBack } else { StartReason::WorldSilent };
+        let why = if back { StartReason::WorldBack(reason) } else { StartReason::WorldSilent };
         let attempts = attempts_after(agent, ended, backoff);
         start_again(agent, want, attempts, why)
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Heard};
 use super::entity::EntityId;
 use super::membership::Contact;
-use super::reason::StopReason;
+use super::reason::{StopReason, WorldReason};
 use super::run::{Exit, RunId};
 use super::template::AgentSpec;
 use super::time::Time;
@@ -84,6 +84,8 @@ pub enum Phase {
     AwaitingWorld {
         /// How it ended.
         ended: Ended,
+        /// Why that is not held against it.
+        why: WorldReason,
         /// When it is tried again even without an answer.
         retry_at: Time,
     },

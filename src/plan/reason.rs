@@ -23,7 +23,7 @@ pub enum StartReason {
         of: u32,
     },
     /// The world took the last one along, and is back.
-    WorldBack,
+    WorldBack(WorldReason),
     /// The world took the last one along and gives no answer; it is tried all the same.
     WorldSilent,
     /// What it runs has changed.
@@ -83,7 +83,7 @@ pub enum EndReason {
 }
 
 /// Why an agent that ended waits for the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorldReason {
     /// Contact with the world broke about when the agent ended.
     Disrupted,
@@ -152,7 +152,13 @@ impl fmt::Display for StartReason {
         match self {
             Self::NoAgent => f.write_str("the entity has no agent"),
             Self::Restart { attempt, of } => write!(f, "restart {attempt} of {of} after a crash"),
-            Self::WorldBack => f.write_str("the world is back"),
+            Self::WorldBack(WorldReason::Disrupted) => f.write_str("the world is back"),
+            Self::WorldBack(WorldReason::EntityMissing) => {
+                f.write_str("the world has the entity again")
+            }
+            Self::WorldBack(WorldReason::RunnerAway) => {
+                f.write_str("the last one ended while no runner was there")
+            }
             Self::WorldSilent => f.write_str("the world stays silent; trying without its answer"),
             Self::Changed(change) => write!(f, "{change}"),
             Self::NewIncarnation { from, to } => {
