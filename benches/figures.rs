@@ -23,7 +23,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use harness::{Runner, World, entities, misbehave};
+use harness::{Runner, World, config_with_special, entities, ids, misbehave};
 use rustix::process::Signal;
 
 const AGENTS: usize = 200;
@@ -40,10 +40,6 @@ fn main() {
     }
 }
 
-fn ids(prefix: &str, count: usize) -> Vec<String> {
-    (0..count).map(|n| format!("{prefix}{n}")).collect()
-}
-
 fn all_started(runner: &Runner, mark: usize, ids: &[String]) {
     for id in ids {
         runner.process.event(mark, "agent.started", id);
@@ -53,18 +49,7 @@ fn all_started(runner: &Runner, mark: usize, ids: &[String]) {
 /// From the save of a file with one template edited to the start of the last of its agents.
 fn edit() {
     let (edited, others) = (ids("edited-", 50), ids("other-", AGENTS - 50));
-    let typed =
-        |kind: &str, ids: &[String]| entities(ids).replace("\"forager\"", &format!("{kind:?}"));
-    let config = |version: usize| {
-        format!(
-            "[runner]\nserver = \"embedded\"\n[agents.default]\ncommand = [{program:?}]\n\
-             [agents.special]\ncommand = [{program:?}]\nargs = [\"--version\", \"{version}\"]\n\
-             match = {{ types = [\"special\"] }}\n{}{}",
-            typed("plain", &others),
-            typed("special", &edited),
-            program = misbehave(),
-        )
-    };
+    let config = |version: usize| config_with_special(&edited, &others, version);
     let runner = Runner::start(&config(0));
     all_started(&runner, 0, &edited);
     all_started(&runner, 0, &others);

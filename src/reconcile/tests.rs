@@ -3,12 +3,14 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::executor::Identity;
 use crate::plan::fixture::{entity, rules, template};
-use crate::plan::{Answer, Entity, Exit, Heard};
+use crate::plan::{Agent, Answer, Entity, Exit, Heard, Site};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {

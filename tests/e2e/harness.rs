@@ -281,3 +281,21 @@ pub(crate) fn entities<I: AsRef<str>>(ids: impl IntoIterator<Item = I>) -> Strin
         |id: I| format!("[[entities]]\nid = {:?}\ntype = \"forager\"\nx = 1\ny = 1\n", id.as_ref());
     ids.into_iter().map(line).collect()
 }
+
+pub(crate) fn ids(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}{n}")).collect()
+}
+
+/// The embedded world with agents of two kinds, of which the special one has a version.
+pub(crate) fn config_with_special(special: &[String], plain: &[String], version: usize) -> String {
+    let typed =
+        |kind: &str, ids: &[String]| entities(ids).replace("\"forager\"", &format!("{kind:?}"));
+    format!(
+        "[runner]\nserver = \"embedded\"\n[agents.default]\ncommand = [{program:?}]\n\
+         [agents.special]\ncommand = [{program:?}]\nargs = [\"--version\", \"{version}\"]\n\
+         match = {{ types = [\"special\"] }}\n{}{}",
+        typed("plain", plain),
+        typed("special", special),
+        program = misbehave(),
+    )
+}

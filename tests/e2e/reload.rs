@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::harness::{Runner, entities, misbehave};
+use super::harness::{Runner, config_with_special, entities, ids, misbehave};
 
 const TIMES: usize = 50;
 
@@ -137,20 +137,8 @@ fn sighup_reads_the_file_now() {
 
 #[test]
 fn a_template_edited_among_two_hundred_agents_restarts_exactly_its_own() {
-    let edited: Vec<_> = (0..50).map(|n| format!("edited-{n}")).collect();
-    let others: Vec<_> = (0..150).map(|n| format!("other-{n}")).collect();
-    let typed =
-        |kind: &str, ids: &[String]| entities(ids).replace("\"forager\"", &format!("{kind:?}"));
-    let config = |version: usize| {
-        format!(
-            "[runner]\nserver = \"embedded\"\n[agents.default]\ncommand = [{program:?}]\n\
-             [agents.special]\ncommand = [{program:?}]\nargs = [\"--version\", \"{version}\"]\n\
-             match = {{ types = [\"special\"] }}\n{}{}",
-            typed("plain", &others),
-            typed("special", &edited),
-            program = misbehave(),
-        )
-    };
+    let (edited, others) = (ids("edited-", 50), ids("other-", 150));
+    let config = |version: usize| config_with_special(&edited, &others, version);
     let runner = Runner::start(&config(0));
     for id in edited.iter().chain(&others) {
         runner.process.event(0, "agent.started", id);

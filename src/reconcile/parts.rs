@@ -1,0 +1,103 @@
+//! What the loop is given: where it hears from, what it works with, and what it goes on from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::discovery::{Discovery, View};
+use crate::executor::{Event, Identity};
+use crate::plan::{Agent, Arrival, EntityId, Intent, Observed, Rules, RunId, Site};
+
+/// What the configuration comes to at the moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Counts the configurations that were applied, from 1.
+    pub generation: u64,
+    /// All that planning depends on.
+    pub rules: Arc<Rules>,
+    /// Where agents' output goes.
+    pub log_dir: PathBuf,
+    /// Where agents run.
+    pub site: Site,
+    /// Names this runner in the environment of its agents.
+    pub instance: String,
+}
+
+/// Where the loop hears from.
+#[derive(Debug)]
+pub struct Sources {
+    /// The configuration.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// What the user wants of the runner itself.
+    pub intent: watch::Receiver<Intent>,
+    /// What is known of the world.
+    pub view: watch::Receiver<Arc<View>>,
+    /// What happened to agents.
+    pub events: mpsc::UnboundedReceiver<Event>,
+}
+
+/// Puts a question to the world that is asked after this moment.
+pub trait AskWorld {
+    /// Asks. Returns at once; the answer comes with the view.
+    fn ask(&self);
+}
+
+/// Remembers beyond this process what the loop knows, so that the next one can go on from there.
+pub trait Remember {
+    /// An agent, as it is now.
+    fn agent(&self, id: &EntityId, agent: &Agent);
+    /// An agent is not known any more.
+    fn forgotten(&self, id: &EntityId);
+    /// No process of a run lives.
+    fn over(&self, run: RunId);
+    /// When an entity came; none: it has left.
+    fn arrival(&self, id: &EntityId, arrival: Option<Arrival>);
+}
+
+/// What the loop goes on from: what the one before remembered, and what was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inheritance {
+    /// The agents, those that live as well as those that wait.
+    pub observed: Observed,
+    /// Who the processes are of those that live.
+    pub adoptions: BTreeMap<EntityId, Adopted>,
+    /// When entities came; none: this is the first time, and they come now.
+    pub arrivals: Option<BTreeMap<EntityId, Arrival>>,
+}
+
+/// The process of an agent that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its run.
+    pub run: RunId,
+    /// Its process.
+    pub identity: Identity,
+    /// Whether it was still a gate when it was found.
+    pub gate: bool,
+}
+
+impl<M: Remember> Remember for Arc<M> {
+    fn agent(&self, id: &EntityId, agent: &Agent) {
+        (**self).agent(id, agent);
+    }
+
+    fn forgotten(&self, id: &EntityId) {
+        (**self).forgotten(id);
+    }
+
+    fn over(&self, run: RunId) {
+        (**self).over(run);
+    }
+
+    fn arrival(&self, id: &EntityId, arrival: Option<Arrival>) {
+        (**self).arrival(id, arrival);
+    }
+}
+
+impl AskWorld for Discovery {
+    fn ask(&self) {
+        Self::ask(self);
+    }
+}
