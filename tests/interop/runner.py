@@ -70,8 +70,8 @@ class Runner:
         self.save(config)
         command = [
             str(RUNNER_BIN), "reconcile", "--config", str(self.config), "--log-format", "json",
-            "--server", server, "--state-dir", str(self.log_dir.parent / "state"), "--log-dir", str(self.log_dir), "--agents-dir", str(PROJECT),
-            *options,
+            "--server", server, "--state-dir", str(directory / "state"),
+            "--log-dir", str(self.log_dir), "--agents-dir", str(PROJECT), *options,
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command,
