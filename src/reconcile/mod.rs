@@ -92,7 +92,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     #[must_use]
     pub fn resume(mut self, inheritance: Inheritance) -> Self {
         let Inheritance { observed, adoptions, arrivals } = inheritance;
-        report::resumed(&observed, adoptions.len());
+        let adopted = adoptions.len();
         self.observed = observed;
         self.resumed = arrivals.is_some();
         self.arrivals = arrivals.unwrap_or_default();
@@ -104,6 +104,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         for (id, agent) in &self.observed.agents {
             self.memory.agent(id, agent);
         }
+        report::resumed(&self.observed, adopted);
         self
     }
 

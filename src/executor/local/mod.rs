@@ -33,6 +33,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use self::group::Groups;
+use self::leader::Leader;
 use self::run::{Order, adopt, supervise};
 use super::{Adoption, Event, Executor, Record, SpawnRequest};
 use crate::plan::RunId;
@@ -112,7 +113,9 @@ impl Executor for Local {
 
     fn adopt(&self, adoption: Adoption) {
         let orders = self.orders_for(adoption.run);
-        self.runtime.spawn(adopt(adoption, orders, Arc::clone(&self.shared)));
+        // Opened here and now: from here on its end is seen, and how.
+        let leader = Leader::adopt(&adoption);
+        self.runtime.spawn(adopt((adoption, leader), orders, Arc::clone(&self.shared)));
     }
 
     fn terminate(&self, run: RunId) {

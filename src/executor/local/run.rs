@@ -72,18 +72,19 @@ pub(super) async fn supervise(
 
 /// Takes charge of a process that another runner started.
 pub(super) async fn adopt(
-    adoption: Adoption,
+    (adoption, mut leader): (Adoption, io::Result<Option<Leader>>),
     orders: UnboundedReceiver<Order>,
     shared: Arc<Shared>,
 ) {
     let run = adoption.run;
     let leader = loop {
-        match Leader::adopt(&adoption) {
+        match leader {
             Ok(leader) => break leader,
             Err(error) => {
                 // Not knowing, for want of descriptors mostly, is no reason to give it up.
                 tracing::warn!(%run, %error, "cannot tell whether an agent lives");
                 sleep(RETRY).await;
+                leader = Leader::adopt(&adoption);
             }
         }
     };
