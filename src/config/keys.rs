@@ -10,13 +10,14 @@ pub(super) enum Table {
     Jit,
     Health,
     Discovery,
+    Logs,
     World,
     Entity,
     Object,
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Root,
         Self::Runner,
         Self::Template,
@@ -24,6 +25,7 @@ impl Table {
         Self::Jit,
         Self::Health,
         Self::Discovery,
+        Self::Logs,
         Self::World,
         Self::Entity,
         Self::Object,
@@ -32,9 +34,17 @@ impl Table {
     /// The keys that the table may hold.
     pub(super) const fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Root => {
-                &["runner", "agents", "jit", "health", "discovery", "world", "entities", "objects"]
-            }
+            Self::Root => &[
+                "runner",
+                "agents",
+                "jit",
+                "health",
+                "discovery",
+                "logs",
+                "world",
+                "entities",
+                "objects",
+            ],
             Self::Runner => &[
                 "name",
                 "server",
@@ -68,6 +78,7 @@ impl Table {
             Self::Jit => &["enabled", "template", "watch_interval_ms"],
             Self::Health => &["lease", "lease_grace_ms"],
             Self::Discovery => &["timeout_ms", "removal_confirmations", "hold_fraction", "hold_ms"],
+            Self::Logs => &["max_bytes", "keep", "max_total_bytes"],
             Self::World => &["width", "height", "tick_duration_ms"],
             Self::Entity => {
                 &["id", "type", "x", "y", "tags", "arrives_after_ms", "leaves_after_ms"]
@@ -86,6 +97,7 @@ impl Table {
             Self::Jit => "[jit]",
             Self::Health => "[health]",
             Self::Discovery => "[discovery]",
+            Self::Logs => "[logs]",
             Self::World => "[world]",
             Self::Entity => "[[entities]]",
             Self::Object => "[[objects]]",

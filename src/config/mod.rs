@@ -46,6 +46,8 @@ pub struct Config {
     pub server: Server,
     /// Where agents' output goes.
     pub log_dir: PathBuf,
+    /// How much of that output is kept.
+    pub logs: Logs,
     /// What the runner is called; none: as its file.
     pub name: Option<String>,
     /// What it remembers beyond its own life is kept here; none: in the user's state directory.
@@ -70,6 +72,17 @@ pub enum OnExit {
     Stop,
     /// Leaves them as they are, for the next runner to take up.
     Leave,
+}
+
+/// How much of the agents' output is kept. Changing it restarts nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logs {
+    /// How long a log may be before a segment is cut off it; any length if there is none.
+    pub max_bytes: Option<u64>,
+    /// How many segments are kept for each agent.
+    pub keep: usize,
+    /// How long all logs together may be; any length if there is none.
+    pub max_total_bytes: Option<u64>,
 }
 
 /// The world to serve.

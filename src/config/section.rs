@@ -9,6 +9,7 @@ use super::keys::Table;
 use super::mistakes::{Mistake, Sink, Span};
 use super::near::nearest;
 
+mod bytes;
 mod numbers;
 mod tables;
 

@@ -1,4 +1,4 @@
-//! The tables `[runner]`, `[jit]`, `[health]` and `[discovery]`.
+//! The tables `[runner]`, `[jit]`, `[health]`, `[discovery]` and `[logs]`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::mistakes::Mistake;
 use super::near::nearest;
 use super::section::{Found, Section, written};
 use super::server::ServerName;
-use super::{Config, OnExit, Overrides, Server, command, demo};
+use super::{Config, Logs, OnExit, Overrides, Server, command, demo};
 use crate::plan::{Backoff, Jit, LeaseHealth, Removal, RestartPolicy, Rules};
 
 const LAUNCHER: [&str; 4] = ["uv", "run", "python", "-m"];
@@ -41,6 +41,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     Config {
         server,
         log_dir,
+        logs: logs(root),
         name: name(&runner),
         state_dir: state_dir(&runner, overrides),
         on_exit: on_exit(&runner),
@@ -184,6 +185,17 @@ fn lease_health(root: &Section<'_>) -> Option<LeaseHealth> {
     let health = root.table("health", Table::Health);
     let grace = health.millis("lease_grace_ms", 0, 30_000).value;
     health.flag("lease", false).value.then_some(LeaseHealth { grace })
+}
+
+fn logs(root: &Section<'_>) -> Logs {
+    let logs = root.table("logs", Table::Logs);
+    let some = |bytes: u64| (bytes > 0).then_some(bytes);
+    let keep = logs.whole("keep", 0..=i64::from(u32::MAX), 5).value;
+    Logs {
+        max_bytes: some(logs.bytes("max_bytes", 10 << 20).value),
+        keep: usize::try_from(keep).unwrap_or(usize::MAX),
+        max_total_bytes: some(logs.bytes("max_total_bytes", 0).value),
+    }
 }
 
 fn removal(discovery: &Section<'_>) -> Removal {

@@ -30,7 +30,7 @@ impl Section<'_> {
             .map(|millis| Duration::from_millis(millis.unsigned_abs()))
     }
 
-    fn whole_of(
+    pub(super) fn whole_of(
         &self,
         key: &'static str,
         bounds: RangeInclusive<i64>,

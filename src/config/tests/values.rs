@@ -163,6 +163,43 @@ fn numbers() {
 }
 
 #[test]
+fn bytes() {
+    let max = |text: &str| good(&format!("[logs]\nmax_bytes = {text}")).logs.max_bytes;
+    for (text, bytes) in [
+        ("1", 1),
+        ("'1'", 1),
+        ("'7B'", 7),
+        ("'512KiB'", 512 << 10),
+        ("'10 MiB'", 10 << 20),
+        ("'1GiB'", 1 << 30),
+        ("'3TiB'", 3 << 40),
+    ] {
+        assert_eq!(max(text), Some(bytes), "{text}");
+    }
+    assert_eq!(max("0"), None);
+    assert_eq!(max("'0MiB'"), None);
+    for (wrong, write) in [
+        ("'10MB'", "\"10MiB\""),
+        ("'10 m'", "\"10MiB\""),
+        ("'1gib'", "\"1GiB\""),
+        ("'8388608TiB'", "\"10MiB\""),
+        ("'-1'", "\"10MiB\""),
+        ("'1.5GiB'", "\"10MiB\""),
+        ("'MiB'", "\"10MiB\""),
+        ("''", "\"10MiB\""),
+        ("1.5", "\"10MiB\""),
+        ("true", "\"10MiB\""),
+    ] {
+        let mistakes = brief(&format!("[logs]\nmax_bytes = {wrong}"));
+        let [mistake] = &mistakes[..] else { panic!("{wrong}: {mistakes:?}") };
+        assert!(mistake.ends_with(&format!("write `max_bytes = {write}`")), "{mistake}");
+    }
+    assert_eq!(brief("[logs]\nmax_bytes = -1").len(), 1);
+    let [mistake] = &brief("[runner]\nmax_total_bytes = 1")[..] else { panic!() };
+    assert!(mistake.contains("belongs in `[logs]`"), "{mistake}");
+}
+
+#[test]
 fn the_world_beside_the_runner() {
     let definition = parse_world("test", EVERYTHING).unwrap();
     assert_eq!(good(EVERYTHING).server, Server::Embedded(definition));
