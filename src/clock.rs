@@ -1,6 +1,6 @@
 //! The runner's clock: the one place where time is read.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::time::Instant;
@@ -43,6 +43,12 @@ impl Clock {
         let after = time.since(self.origin).min(FOREVER);
         self.started.checked_add(after).unwrap_or(self.started)
     }
+}
+
+/// The time of day, for what people read.
+#[must_use]
+pub fn wall_time() -> SystemTime {
+    SystemTime::now()
 }
 
 impl Default for Clock {

@@ -9,14 +9,14 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::file::{ConfigFile, Loaded};
-use super::settings::{Settler, instance};
+use super::settings::{Settler, instance, rotation};
 use super::{Ending, fail, runtime};
 use crate::clock::Clock;
 use crate::config::{self, Config, OnExit, Reload, Watch};
 use crate::discovery;
 use crate::executor::gate::VERB;
 use crate::executor::local::survey::survey;
-use crate::executor::{Local, Record};
+use crate::executor::{Local, Record, logs};
 use crate::plan::Intent;
 use crate::reconcile::{Inheritance, Reconciler, Settings, Sources};
 use crate::state::{Directory, DirectoryError, Journal, restore};
@@ -61,22 +61,25 @@ async fn reconcile(loaded: Loaded, directory: &Directory) -> io::Result<()> {
     let (journal, inheritance) = take_up(directory, clock)?;
     let mut settler = Settler::new(directory.path())?;
     let (settings, asked) = settler.settle(&config).await?;
+    let (rotation, rotation_seen) = watch::channel(rotation(&settings));
     let (settings, settings_seen) = watch::channel(Arc::new(settings));
     let (asked, asked_seen) = watch::channel(asked);
     let (intent, intent_seen) = watch::channel(Intent::Run);
 
     let world = discovery::start(asked_seen, clock);
     let (executor, events) = Local::new(gate(), Arc::clone(&journal) as Arc<dyn Record>);
+    let rotator = logs::Rotator::new(rotation_seen, clock);
     let watch = config::watch(&path, overrides, bytes)?;
     let view = world.view();
     let sources = Sources { settings: settings_seen, intent: intent_seen, view, events };
     let effects = (executor, world, Arc::clone(&journal));
     let reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
-    let operator = Operator { signals, intent, watch, settler, settings, asked, config };
+    let operator = Operator { signals, intent, watch, settler, settings, asked, rotation, config };
 
     let left = tokio::select! {
         intent = reconciler.run() => intent == Intent::Leave,
         () = operator.run() => false,
+        () = rotator.run() => false,
     };
     if left {
         info!(event = "runner.stopped", "the agents run on");
@@ -127,6 +130,7 @@ struct Operator {
     settler: Settler,
     settings: watch::Sender<Arc<Settings>>,
     asked: watch::Sender<discovery::Settings>,
+    rotation: watch::Sender<logs::Settings>,
     /// The one in force.
     config: Arc<Config>,
 }
@@ -197,6 +201,9 @@ impl Operator {
                     *before = asked;
                     changed
                 });
+                let logs = rotation(&settings);
+                self.rotation
+                    .send_if_modified(|before| std::mem::replace(before, logs.clone()) != logs);
                 self.settings.send_replace(Arc::new(settings));
                 self.config = config;
             }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::config::{Config, Server};
+use crate::config::{Config, Logs, Server};
+use crate::executor::logs;
 use crate::plan::Site;
 use crate::world::{Definition, Handle, World};
 use crate::{discovery, reconcile};
@@ -58,10 +59,21 @@ impl Settler {
             generation: self.generation,
             rules: Arc::new(with_absolute_cwds(config)),
             log_dir: absolute(&config.log_dir).unwrap_or_else(|_| config.log_dir.clone()),
+            logs: policy(config.logs),
             site: Site { server, runner: self.runner.clone() },
             instance: self.instance.clone(),
         }
     }
+}
+
+const fn policy(config: Logs) -> logs::Policy {
+    let Logs { max_bytes, keep, max_total_bytes } = config;
+    logs::Policy { max_bytes, keep, max_total_bytes }
+}
+
+/// What the rotator needs of the loop's settings.
+pub(super) fn rotation(settings: &reconcile::Settings) -> logs::Settings {
+    logs::Settings { dir: settings.log_dir.clone(), policy: settings.logs }
 }
 
 /// The name by which agents of this runner are found among all processes: its state directory.

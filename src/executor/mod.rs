@@ -13,7 +13,7 @@ pub mod local;
 #[cfg(test)]
 pub(crate) mod misbehave;
 
-pub use local::{Local, log_name};
+pub use local::{Local, log_name, logs};
 
 /// Starts and ends agents. No method blocks or fails: what came of it is told by an [`Event`].
 /// What is asked of a run that has not started yet is done right after its start.
@@ -48,6 +48,12 @@ pub struct SpawnRequest {
     pub markers: BTreeMap<String, String>,
     /// Where logs are kept; created if it is not there.
     pub log_dir: PathBuf,
+    /// How much of them is kept.
+    pub logs: logs::Policy,
+    /// The entity's spawn tick, for the head of the log.
+    pub incarnation: i64,
+    /// Why it is started, in words, for the head of the log.
+    pub reason: String,
 }
 
 /// Who a process is: its number alone may be another's by now.

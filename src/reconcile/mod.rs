@@ -342,6 +342,9 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             spec: (*start.spec).clone(),
             markers,
             log_dir: self.settings.log_dir.clone(),
+            logs: self.settings.logs,
+            incarnation: start.incarnation,
+            reason: start.why.to_string(),
         });
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::discovery::{Discovery, View};
-use crate::executor::{Event, Identity};
+use crate::executor::{Event, Identity, logs};
 use crate::plan::{Agent, Arrival, EntityId, Intent, Observed, Rules, RunId, Site};
 
 /// What the configuration comes to at the moment.
@@ -19,6 +19,8 @@ pub struct Settings {
     pub rules: Arc<Rules>,
     /// Where agents' output goes.
     pub log_dir: PathBuf,
+    /// How much of it is kept.
+    pub logs: logs::Policy,
     /// Where agents run.
     pub site: Site,
     /// Names this runner in the environment of its agents.

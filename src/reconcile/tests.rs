@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::executor::Identity;
+use crate::executor::{Identity, logs};
 use crate::plan::fixture::{entity, rules, template};
 use crate::plan::{Agent, Answer, Entity, Exit, Heard, Site};
 
@@ -85,6 +85,7 @@ impl Stage {
             generation: 1,
             rules: Arc::new(rules(vec![template("default")])),
             log_dir: "logs".into(),
+            logs: logs::Policy { max_bytes: None, keep: 0, max_total_bytes: None },
             site: Site { server: "one:1".to_owned(), runner: "/bin/runner".to_owned() },
             instance: "test".to_owned(),
         };

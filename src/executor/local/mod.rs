@@ -14,6 +14,7 @@ mod exit_info;
 mod group;
 mod leader;
 mod log_name;
+pub mod logs;
 mod pidfd;
 mod run;
 mod start;

@@ -81,13 +81,13 @@ fn exit_of_status(status: i32) -> Exit {
     }
 }
 
-/// Lets a task wait for it.
+/// Lets a task wait for it, or for any other descriptor that can be waited for.
 #[expect(
     deprecated,
     reason = "its successor is unsafe for the sake of types whose descriptor can change; \
               that of an OwnedFd cannot"
 )]
-pub(super) fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(in crate::executor) fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(pidfd, Interest::READABLE)
 }
 

@@ -1,8 +1,8 @@
-//! The blocking part of a start: open the log, run the program; and the reason if that fails.
+//! The blocking part of a start: open the log and write its head, run the program; and the reason
+//! if that fails.
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -16,6 +16,7 @@ use rustix::process::Pid;
 
 use super::leader::abandon;
 use super::log_name::log_name;
+use super::logs::{self, Opened};
 use super::pidfd;
 use crate::executor::{Identity, Record, SpawnRequest, gate};
 use crate::plan::AgentSpec;
@@ -48,10 +49,15 @@ pub(super) fn start(
 ) -> Result<(Pid, OwnedFd), StartError> {
     let spec = &request.spec;
     let program = spec.argv.first().ok_or(StartError::NoCommand)?;
+    let log = open_log(request)?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| StartError::Gate { error })?;
-    let pid = spawn_gate(request, gate, theirs)?;
+    let pid = spawn_gate(request, gate, theirs, &log)?;
     let opened = identify(pid).and_then(|(pidfd, identity)| {
         record.identity(request.run, identity);
+        // An agent is worth more than the head of its log, for which a full disk has no room.
+        if let Err(error) = log.write_header(request, identity.pid) {
+            tracing::debug!(run = %request.run, %error, "the head of a log is missing");
+        }
         gate::open(ours)?;
         Ok(pidfd)
     });
@@ -67,10 +73,11 @@ fn spawn_gate(
     request: &SpawnRequest,
     gate: &[String],
     socket: UnixStream,
+    log: &Opened,
 ) -> Result<Pid, StartError> {
     let spec = &request.spec;
     let (runner, verb) = gate.split_first().ok_or(StartError::NoCommand)?;
-    let (stdout, stderr) = open_log(&request.log_dir.join(log_name(&request.entity)))?;
+    let (stdout, stderr) = log.twice().map_err(|error| StartError::Gate { error })?;
     let child = Command::new(runner)
         .args(verb)
         .args(&spec.argv)
@@ -98,19 +105,11 @@ fn identify(child: Pid) -> io::Result<(OwnedFd, Identity)> {
     Ok((pidfd, Identity { pid, start }))
 }
 
-/// The log, appended to, twice.
-fn open_log(path: &Path) -> Result<(File, File), StartError> {
-    let open = || OpenOptions::new().append(true).create(true).open(path);
-    let open_in_new_directory = || {
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        open()
-    };
-    open()
-        .or_else(|error| {
-            if error.kind() == ErrorKind::NotFound { open_in_new_directory() } else { Err(error) }
-        })
-        .and_then(|log| Ok((log.try_clone()?, log)))
-        .map_err(|error| StartError::Log { path: path.to_owned(), error })
+/// The log, appended to.
+fn open_log(request: &SpawnRequest) -> Result<Opened, StartError> {
+    let name = log_name(&request.entity);
+    logs::open(&request.log_dir, &name, &request.logs)
+        .map_err(|error| StartError::Log { path: request.log_dir.join(name), error })
 }
 
 /// Finds out what a failed start is about: the error is the same whether it is the working

@@ -60,6 +60,12 @@ impl Rig {
         self.text("logs/agent-alice.log")
     }
 
+    /// The log without its heads.
+    fn output(&self) -> String {
+        let log = self.log();
+        log.split_inclusive('\n').filter(|line| !line.starts_with("--- runner: ")).collect()
+    }
+
     fn request(&mut self, argv: &[&str]) -> SpawnRequest {
         self.next += 1;
         SpawnRequest {
@@ -72,6 +78,9 @@ impl Rig {
             },
             markers: [("MARKER".to_owned(), "yes".to_owned())].into(),
             log_dir: self.path("logs"),
+            logs: logs::Policy { max_bytes: None, keep: 0, max_total_bytes: None },
+            incarnation: 7,
+            reason: "a test".to_owned(),
         }
     }
 
