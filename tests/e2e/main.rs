@@ -11,6 +11,7 @@ mod command_line;
 mod demo;
 mod harness;
 mod hostile;
+mod logs;
 mod reload;
 mod scripted;
 mod shutdown;
