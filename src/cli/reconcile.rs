@@ -80,6 +80,7 @@ async fn reconcile(loaded: Loaded, directory: &Directory) -> io::Result<()> {
         intent = reconciler.run() => intent == Intent::Leave,
         () = operator.run() => false,
         () = rotator.run() => false,
+        () = Arc::clone(&journal).mend() => false,
     };
     if left {
         info!(event = "runner.stopped", "the agents run on");

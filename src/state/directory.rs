@@ -68,8 +68,8 @@ impl Directory {
             Err(errno) => return Err(unusable(errno.into())),
         }
         fs::set_permissions(&path, Permissions::from_mode(PRIVATE)).map_err(unusable)?;
-        lock.set_len(0).map_err(unusable)?;
-        writeln!(lock, "{}", std::process::id()).map_err(unusable)?;
+        // A full disk has no room for the name, which is for people; the lock holds without it.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         Ok(Self { path, _lock: lock })
     }
 

@@ -1,16 +1,21 @@
 //! The journal: an append-only file with one line for each fact, each with its checksum.
 //!
 //! A runner can be killed at any byte. A line that is torn or was changed is passed over, and that
-//! it was so is said: then what agents have in their environment fills the gaps.
+//! it was so is said: then what agents have in their environment fills the gaps. While nothing can
+//! be written, on a full disk, it is kept in memory, and written as soon as there is room.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use crate::executor::{Identity, Record};
 use crate::plan::{Agent, Arrival, EntityId, RunId};
@@ -19,6 +24,9 @@ use crate::reconcile::Remember;
 /// The journal is written anew when it has grown to this many bytes, and to twice what it was
 /// when it was last written anew.
 const LEAST_COMPACTION: u64 = 1 << 20;
+
+/// The time until another try, while nothing can be written. Nothing tells when there is room again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -91,18 +99,27 @@ impl Memory {
 
 /// The journal of one state directory.
 #[derive(Debug)]
-pub struct Journal(Mutex<Inner>);
+pub struct Journal {
+    inner: Mutex<Inner>,
+    /// Told when something could not be written.
+    failed: Notify,
+}
 
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    file: File,
     memory: Memory,
-    /// Bytes in the file, and when it was last written anew.
+    /// None if something could not be written, so that the whole memory has to be.
+    file: Option<Appended>,
+}
+
+/// The file that facts are appended to.
+#[derive(Debug)]
+struct Appended {
+    file: File,
+    /// Bytes in it now, and when it was written anew.
     size: u64,
     compacted: u64,
-    /// Whether something could not be written, so that the whole memory has to be.
-    failing: bool,
 }
 
 /// What was in a journal.
@@ -114,10 +131,11 @@ struct Replay {
 
 impl Journal {
     /// Opens the journal in this directory, or begins one, and says how many of its lines could
-    /// not be used.
+    /// not be used. If it cannot be written now, it is [later](Self::mend): agents that run must be
+    /// looked after on a full disk too.
     ///
     /// # Errors
-    /// If it cannot be read or written.
+    /// If it cannot be read.
     pub fn open(directory: &Path) -> io::Result<(Self, usize)> {
         let path = directory.join("journal");
         let Replay { mut memory, damaged } = match fs::read(&path) {
@@ -136,9 +154,11 @@ impl Journal {
                 ..Memory::default()
             };
         }
-        let (file, size) = write_anew(&path, &memory)?;
-        let inner = Inner { path, file, memory, size, compacted: size, failing: false };
-        Ok((Self(Mutex::new(inner)), damaged))
+        let journal =
+            Self { inner: Mutex::new(Inner { path, memory, file: None }), failed: Notify::new() };
+        let written = journal.inner().write_anew();
+        journal.report(&written);
+        Ok((journal, damaged))
     }
 
     /// All that is remembered now.
@@ -151,18 +171,50 @@ impl Journal {
     pub fn clear(&self) {
         let mut inner = self.inner();
         inner.memory = Memory { boot: inner.memory.boot.clone(), ..Memory::default() };
-        let cleared = inner.compact();
-        inner.report(&cleared);
+        let written = inner.write_anew();
+        self.report(&written);
+    }
+
+    /// Writes what could not be written once that works again. Runs until it is dropped.
+    pub async fn mend(self: Arc<Self>) {
+        loop {
+            self.failed.notified().await;
+            loop {
+                sleep(RETRY).await;
+                let journal = Arc::clone(&self);
+                let written = spawn_blocking(move || journal.inner().write_anew()).await;
+                if matches!(written, Ok(Ok(()))) {
+                    tracing::info!(event = "journal.works", "everything is written down again");
+                    break;
+                }
+            }
+        }
     }
 
     fn learn(&self, fact: Fact) {
         let mut inner = self.inner();
         let appended = inner.append(fact);
-        inner.report(&appended);
+        if appended.is_err() {
+            inner.file = None;
+        }
+        self.report(&appended);
+    }
+
+    /// Says so when writing begins to fail. Agents run on meanwhile, and are found again by the
+    /// markers in their environment.
+    fn report(&self, written: &io::Result<()>) {
+        if let Err(error) = written {
+            tracing::error!(
+                event = "journal.failed",
+                %error,
+                "nothing can be written down; agents run on, and this is tried again"
+            );
+            self.failed.notify_one();
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -194,42 +246,24 @@ impl Remember for Journal {
 }
 
 impl Inner {
+    /// Nothing is appended while the whole memory waits to be written.
     fn append(&mut self, fact: Fact) -> io::Result<()> {
         let text = line(&fact)?;
-        // Learned first: if it cannot be written, it is written with all the rest later.
         self.memory.learn(fact);
-        if self.failing {
-            return self.compact();
-        }
-        self.file.write_all(text.as_bytes())?;
-        self.size += u64::try_from(text.len()).unwrap_or_default();
-        if self.size > LEAST_COMPACTION.max(self.compacted.saturating_mul(2)) {
-            self.compact()?;
+        let Some(appended) = &mut self.file else { return Ok(()) };
+        appended.file.write_all(text.as_bytes())?;
+        appended.size += text.len() as u64;
+        if appended.size > LEAST_COMPACTION.max(appended.compacted.saturating_mul(2)) {
+            self.write_anew()?;
         }
         Ok(())
     }
 
-    fn compact(&mut self) -> io::Result<()> {
+    fn write_anew(&mut self) -> io::Result<()> {
+        self.file = None;
         let (file, size) = write_anew(&self.path, &self.memory)?;
-        self.file = file;
-        self.size = size;
-        self.compacted = size;
+        self.file = Some(Appended { file, size, compacted: size });
         Ok(())
-    }
-
-    /// Says so when writing begins to fail, and when it works again. Agents run on meanwhile, and
-    /// are found again by the markers in their environment.
-    fn report(&mut self, written: &io::Result<()>) {
-        match written {
-            Err(error) if !self.failing => {
-                tracing::error!(event = "journal.failed", %error, "nothing can be written down");
-            }
-            Ok(()) if self.failing => {
-                tracing::info!(event = "journal.works", "everything is written down again");
-            }
-            Ok(()) | Err(_) => {}
-        }
-        self.failing = written.is_err();
     }
 }
 
@@ -241,12 +275,14 @@ fn write_anew(path: &Path, memory: &Memory) -> io::Result<(File, u64)> {
         text += &line(&fact)?;
     }
     let _ = fs::remove_file(&next);
-    let mut options = OpenOptions::new();
-    let mut file = options.append(true).create_new(true).mode(0o600).open(&next)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_data()?;
-    fs::rename(&next, path)?;
-    Ok((file, u64::try_from(text.len()).unwrap_or_default()))
+    let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&next)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
+    if let Err(error) = written.and_then(|()| fs::rename(&next, path)) {
+        // On a full disk, half of it would take the room that agents need.
+        let _ = fs::remove_file(&next);
+        return Err(error);
+    }
+    Ok((file, text.len() as u64))
 }
 
 /// `checksum fact`, ended by a newline. JSON has no newline of its own.

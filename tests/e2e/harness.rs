@@ -192,7 +192,7 @@ impl Runner {
 
     /// Its agents, as the processes themselves show it.
     pub(crate) fn agents(&self) -> Vec<Found> {
-        let instance = self.dir.path().canonicalize().unwrap().join("state");
+        let instance = self.dir.path().join("state").canonicalize().unwrap();
         survey(instance.to_str().unwrap()).unwrap()
     }
 
