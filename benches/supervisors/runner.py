@@ -1,0 +1,97 @@
+"""This runner under the supervisor benchmark: see `run` beside this file."""
+import json
+import os
+import signal
+import socket
+import subprocess
+
+from .base import Adapter
+
+
+class Runner(Adapter):
+    """Each service is an entity, with a template of its own.
+
+    The world is a process beside it, as a user's is: it outlives the runner in W7, and is not
+    counted, as it carries no mark.
+    """
+    name = "runner"
+    min_delay = "`initial_backoff_ms = 0`"
+    by_hangup = False
+
+    def bin(self):
+        return os.environ["RUNNER_BIN"]
+
+    def available(self):
+        return os.access(self.bin(), os.X_OK)
+
+    def version(self):
+        with os.popen(f"{self.bin()} --version") as told:
+            return told.read().split()[-1]
+
+    def prepare(self, services, best_tree=False):
+        self.services = dict(services)
+        # The entity that W6 adds is there from the start: a template is all it lacks.
+        self.world = self.serve([*services, "new"])
+        self.write()
+
+    def serve(self, entities):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.server = "127.0.0.1:%d" % free.getsockname()[1]
+        lines = ["[world]", "width = 1000", "height = 1000"]
+        for n, sid in enumerate(entities):
+            lines += ["[[entities]]", f'id = "{sid}"', 'type = "agent"']
+            lines += [f"x = {n % 1000}", f"y = {n // 1000}"]
+        path = f"{self.work}/world.toml"
+        with open(path, "w") as f:
+            f.write("\n".join(lines) + "\n")
+        argv = [self.bin(), "world", "--config", path, "--listen", self.server]
+        world = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE)
+        # Its first line says that it listens.
+        world.stderr.readline()
+        return world
+
+    def cleanup(self):
+        super().cleanup()
+        self.world.kill()
+        self.world.wait()
+        self.world.stderr.close()
+
+    def write(self):
+        lines = [
+            "[runner]",
+            f'server = "{self.server}"',
+            "auto_discover = false",
+            'log_dir = "logs"',
+            'state_dir = "state"',
+            "initial_backoff_ms = 0",
+            "max_restart_attempts = 1000000",
+            "shutdown_grace_ms = 2000",
+            "max_agents = 100000",
+        ]
+        for sid, argv in self.services.items():
+            lines += [f"[agents.{sid}]", f"command = {json.dumps(argv)}"]
+        path = f"{self.work}/runner.toml"
+        with open(f"{path}.next", "w") as f:
+            f.write("\n".join(lines) + "\n")
+        os.rename(f"{path}.next", path)
+
+    def argv(self):
+        return [self.bin(), "reconcile", "--config", f"{self.work}/runner.toml"]
+
+    def add(self, sid, argv):
+        self.services[sid] = argv
+        self.write()
+        if self.by_hangup:
+            os.kill(self.root_pid(), signal.SIGHUP)
+
+    def stop_one(self, sid):
+        del self.services[sid]
+        self.write()
+
+
+class RunnerTold(Runner):
+    """The same, with SIGHUP after an edit, in place of the file watch alone."""
+    name = "runner-sighup"
+    by_hangup = True
