@@ -9,14 +9,14 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::file::{ConfigFile, Loaded};
-use super::settings::{Settler, instance, rotation};
+use super::settings::{Settler, containment, instance, rotation};
 use super::{Ending, fail, runtime};
 use crate::clock::Clock;
 use crate::config::{self, Config, OnExit, Reload, Watch};
 use crate::discovery;
 use crate::executor::gate::VERB;
 use crate::executor::local::survey::survey;
-use crate::executor::{Local, Record, logs};
+use crate::executor::{Local, Record, Trees, logs};
 use crate::plan::Intent;
 use crate::reconcile::{Inheritance, Reconciler, Settings, Sources};
 use crate::state::{Directory, DirectoryError, Journal, restore};
@@ -59,6 +59,7 @@ async fn reconcile(loaded: Loaded, directory: &Directory) -> io::Result<()> {
 
     let clock = Clock::new();
     let (journal, inheritance) = take_up(directory, clock)?;
+    let trees = hold(directory, &config, &inheritance)?;
     let mut settler = Settler::new(directory.path())?;
     let (settings, asked) = settler.settle(&config).await?;
     let (rotation, rotation_seen) = watch::channel(rotation(&settings));
@@ -67,7 +68,8 @@ async fn reconcile(loaded: Loaded, directory: &Directory) -> io::Result<()> {
     let (intent, intent_seen) = watch::channel(Intent::Run);
 
     let world = discovery::start(asked_seen, clock);
-    let (executor, events) = Local::new(gate(), Arc::clone(&journal) as Arc<dyn Record>);
+    let record = Arc::clone(&journal) as Arc<dyn Record>;
+    let (executor, events) = Local::new(gate(), record, Arc::clone(&trees));
     let rotator = logs::Rotator::new(rotation_seen, clock);
     let watch = config::watch(&path, overrides, bytes)?;
     let view = world.view();
@@ -82,6 +84,7 @@ async fn reconcile(loaded: Loaded, directory: &Directory) -> io::Result<()> {
         () = rotator.run() => false,
         () = Arc::clone(&journal).mend() => false,
     };
+    trees.close();
     if left {
         info!(event = "runner.stopped", "the agents run on");
     } else {
@@ -100,6 +103,22 @@ fn take_up(directory: &Directory, clock: Clock) -> io::Result<(Arc<Journal>, Inh
     let found = survey(&instance(directory.path()))?;
     let inheritance = restore(journal.memory(), found, clock.now());
     Ok((Arc::new(journal), inheritance))
+}
+
+/// What holds the trees of agents, after those that belong to no agent were ended.
+fn hold(
+    directory: &Directory,
+    config: &Config,
+    inheritance: &Inheritance,
+) -> io::Result<Arc<Trees>> {
+    let instance = instance(directory.path());
+    let containment = containment(config.containment);
+    let trees = Trees::probe(&instance, containment, &gate()).map_err(|why| {
+        let help = "write `containment = \"auto\"` to run agents all the same";
+        io::Error::other(format!("{why}; {help}"))
+    })?;
+    trees.sweep(&inheritance.adoptions.values().map(|adopted| adopted.run).collect());
+    Ok(Arc::new(trees))
 }
 
 /// The command that is a gate: this very program, even if another one is on the disk by now.

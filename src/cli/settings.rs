@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::config::{Config, Logs, Server};
-use crate::executor::logs;
+use crate::config::{self, Config, Logs, Server};
+use crate::executor::{Containment, logs};
 use crate::plan::Site;
 use crate::world::{Definition, Handle, World};
 use crate::{discovery, reconcile};
@@ -69,6 +69,15 @@ impl Settler {
 const fn policy(config: Logs) -> logs::Policy {
     let Logs { max_bytes, keep, max_total_bytes } = config;
     logs::Policy { max_bytes, keep, max_total_bytes }
+}
+
+/// What the executor is to hold agents by.
+pub(super) const fn containment(config: config::Containment) -> Containment {
+    match config {
+        config::Containment::Auto => Containment::Auto,
+        config::Containment::Cgroup => Containment::Cgroup,
+        config::Containment::ProcessGroup => Containment::ProcessGroup,
+    }
 }
 
 /// What the rotator needs of the loop's settings.

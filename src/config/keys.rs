@@ -52,6 +52,7 @@ impl Table {
                 "log_dir",
                 "state_dir",
                 "on_exit",
+                "containment",
                 "agents_dir",
                 "launcher",
                 "max_restart_attempts",

@@ -54,6 +54,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// What a graceful end does with the agents.
     pub on_exit: OnExit,
+    /// What holds the processes of an agent together.
+    pub containment: Containment,
     /// How long the world may be away at start before the user is told.
     pub connection_timeout: Duration,
     /// Deadline of one discovery call.
@@ -72,6 +74,18 @@ pub enum OnExit {
     Stop,
     /// Leaves them as they are, for the next runner to take up.
     Leave,
+}
+
+/// What holds the processes of an agent together. Read at the start of a runner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Containment {
+    /// A cgroup where one can be made, else a process group.
+    #[default]
+    Auto,
+    /// A cgroup, or the runner does not start.
+    Cgroup,
+    /// A process group.
+    ProcessGroup,
 }
 
 /// How much of the agents' output is kept. Changing it restarts nobody.

@@ -9,7 +9,7 @@ use super::mistakes::Mistake;
 use super::near::nearest;
 use super::section::{Found, Section, written};
 use super::server::ServerName;
-use super::{Config, Logs, OnExit, Overrides, Server, command, demo};
+use super::{Config, Containment, Logs, OnExit, Overrides, Server, command, demo};
 use crate::plan::{Backoff, Jit, LeaseHealth, Removal, RestartPolicy, Rules};
 
 const LAUNCHER: [&str; 4] = ["uv", "run", "python", "-m"];
@@ -45,6 +45,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         name: name(&runner),
         state_dir: state_dir(&runner, overrides),
         on_exit: on_exit(&runner),
+        containment: containment(&runner),
         connection_timeout: runner.millis("connection_timeout_ms", 1, 30_000).value,
         discovery_timeout: discovery.millis("timeout_ms", 1, 5000).value,
         watch_interval: jit.millis("watch_interval_ms", 1, 5000).value,
@@ -86,6 +87,14 @@ fn on_exit(runner: &Section<'_>) -> OnExit {
     match runner.choice("on_exit", &["stop", "leave"]) {
         Some(1) => OnExit::Leave,
         Some(_) | None => OnExit::Stop,
+    }
+}
+
+fn containment(runner: &Section<'_>) -> Containment {
+    match runner.choice("containment", &["auto", "cgroup", "process-group"]) {
+        Some(1) => Containment::Cgroup,
+        Some(2) => Containment::ProcessGroup,
+        Some(_) | None => Containment::Auto,
     }
 }
 

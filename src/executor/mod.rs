@@ -13,7 +13,7 @@ pub mod local;
 #[cfg(test)]
 pub(crate) mod misbehave;
 
-pub use local::{Local, log_name, logs};
+pub use local::{Containment, Local, NoCgroups, Trees, log_name, logs};
 
 /// Starts and ends agents. No method blocks or fails: what came of it is told by an [`Event`].
 /// What is asked of a run that has not started yet is done right after its start.
@@ -27,11 +27,11 @@ pub trait Executor {
     fn adopt(&self, adoption: Adoption);
 
     /// SIGTERM: to the leader while it lives (launchers such as uv pass it on, and a group signal
-    /// would reach the agent twice), to the rest of the group after that. Does nothing if the run
+    /// would reach the agent twice), to the rest of its tree after that. Does nothing if the run
     /// is over.
     fn terminate(&self, run: RunId);
 
-    /// SIGKILL to the whole group. Does nothing if the run is over.
+    /// SIGKILL to the whole tree. Does nothing if the run is over.
     fn kill(&self, run: RunId);
 }
 
@@ -105,14 +105,14 @@ pub enum Event {
         /// The reason, for a person.
         error: String,
     },
-    /// The leader has ended, but other processes of its group live on.
+    /// The leader has ended, but other processes of its tree live on.
     LeaderExited {
         /// Which one.
         run: RunId,
         /// How.
         exit: Exit,
     },
-    /// No process of the group lives any more.
+    /// No process of the tree lives any more.
     Gone {
         /// Which one.
         run: RunId,

@@ -17,4 +17,5 @@ mod reload;
 mod scripted;
 mod shutdown;
 mod survival;
+mod trees;
 mod world_away;

@@ -9,6 +9,7 @@ use rustix::process::{
 };
 use tokio::io::unix::AsyncFd;
 
+use super::tree::{Cgroup, release};
 use super::{group, pidfd};
 use crate::executor::Adoption;
 use crate::executor::gate::is_gates_own;
@@ -121,12 +122,16 @@ impl Leader {
     }
 }
 
-/// Kills a child that could not be watched, and its group, and reaps it. Blocks until it is dead.
-pub(super) fn abandon(pid: Pid) {
+/// Kills a child that could not be watched, and its tree, and reaps it. Blocks until it is dead.
+pub(super) fn abandon(pid: Pid, cgroup: Option<&Cgroup>) {
     // Errors would mean that there is nobody left to signal, or to reap.
+    let _ = cgroup.map(Cgroup::kill);
     let _ = kill_process_group(pid, Signal::KILL);
     let _ = kill_process(pid, Signal::KILL);
     let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED));
+    if let Some(cgroup) = cgroup {
+        release(cgroup);
+    }
 }
 
 fn exit_of(status: &WaitIdStatus) -> Exit {

@@ -33,8 +33,8 @@ pub fn log_name(entity: &EntityId) -> String {
     format!("{PREFIX}{kept}{hash}{SUFFIX}")
 }
 
-/// FNV-1a, 64 bits: written out, as a log's name must be the same in every build.
-fn fnv1a(bytes: &[u8]) -> u64 {
+/// FNV-1a, 64 bits: written out, as a name made of it must be the same in every build.
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

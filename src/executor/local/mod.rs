@@ -3,7 +3,7 @@
 //! ```text
 //! spawn ──► task of the run: start ─► Started ─► wait on the leader's pidfd ─► its exit
 //!                ▲                                                              │
-//! terminate/kill ┘ (in order, by the run's own task)   wait for the group ─► reap ─► Gone
+//! terminate/kill ┘ (in order, by the run's own task)    wait for the tree ─► reap ─► Gone
 //! ```
 //!
 //! The leader is reaped last. Until then its zombie pins its process id, which is the group's
@@ -19,6 +19,7 @@ mod pidfd;
 mod run;
 mod start;
 pub mod survey;
+mod tree;
 
 use std::collections::HashMap;
 use std::fs;
@@ -40,6 +41,7 @@ use super::{Adoption, Event, Executor, Record, SpawnRequest};
 use crate::plan::RunId;
 
 pub use self::log_name::log_name;
+pub use self::tree::{Containment, NoCgroups, Trees};
 
 /// Starts agents as children of this process, each the leader of its own process group.
 ///
@@ -56,6 +58,7 @@ struct Shared {
     /// Held during the blocking part of a start.
     starts: Semaphore,
     groups: Groups,
+    trees: Arc<Trees>,
     /// The command that is a gate.
     gate: Vec<String>,
     record: Arc<dyn Record>,
@@ -65,14 +68,19 @@ struct Shared {
 }
 
 impl Local {
-    /// An executor without agents, and what will be told about the agents that it starts. `gate`
-    /// is the command that [waits to become](super::gate) what follows it.
+    /// An executor without agents, and what will be told about the agents that it starts, whose
+    /// processes are held by `trees`. `gate` is the command that [waits to become](super::gate)
+    /// what follows it.
     ///
     /// # Panics
     ///
     /// If it is called outside a tokio runtime, or on one without its IO driver.
     #[must_use]
-    pub fn new(gate: Vec<String>, record: Arc<dyn Record>) -> (Self, UnboundedReceiver<Event>) {
+    pub fn new(
+        gate: Vec<String>,
+        record: Arc<dyn Record>,
+        trees: Arc<Trees>,
+    ) -> (Self, UnboundedReceiver<Event>) {
         if let Err(error) = heed_children() {
             tracing::warn!(%error, "cannot tell whether exits of children are ignored");
         }
@@ -81,6 +89,7 @@ impl Local {
         let shared = Shared {
             starts: Semaphore::new(thread::available_parallelism().map_or(2, NonZero::get)),
             groups: Groups::new(&runtime),
+            trees,
             gate,
             record,
             events,

@@ -81,14 +81,19 @@ fn exit_of_status(status: i32) -> Exit {
     }
 }
 
-/// Lets a task wait for it, or for any other descriptor that can be waited for.
+/// Lets a task wait for it, or for any other descriptor that becomes readable.
+pub(in crate::executor) fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    register_for(pidfd, Interest::READABLE)
+}
+
+/// Lets a task wait for what a descriptor tells in this way.
 #[expect(
     deprecated,
     reason = "its successor is unsafe for the sake of types whose descriptor can change; \
               that of an OwnedFd cannot"
 )]
-pub(in crate::executor) fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(pidfd, Interest::READABLE)
+pub(super) fn register_for(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, interest)
 }
 
 /// Waits until the process has ended.

@@ -1,20 +1,19 @@
-//! The task that looks after one run, from its start until its group is empty.
+//! The task that looks after one run, from its start until its tree is empty.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, pidfd_send_signal};
+use rustix::process::{Pid, Signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::Shared;
 use super::leader::{Leader, abandon};
-use super::pidfd;
-use super::start::{StartError, start};
+use super::start::{StartError, Started, start};
+use super::tree::{Others, Tree, others, release};
 use crate::executor::{Adoption, Event, SpawnRequest};
 use crate::plan::{Exit, RunId};
 
@@ -32,15 +31,11 @@ pub(super) enum Order {
 }
 
 impl Order {
-    fn send_to(self, members: &[OwnedFd]) {
-        let signal = match self {
+    fn send_to(self, others: &Others) {
+        others.signal(match self {
             Self::Terminate => Signal::TERM,
             Self::Kill => Signal::KILL,
-        };
-        for member in members {
-            // It fails for one that has ended.
-            let _ = pidfd_send_signal(member, signal);
-        }
+        });
     }
 }
 
@@ -49,7 +44,7 @@ impl Order {
 enum Phase {
     /// The leader runs.
     Led,
-    /// It is a zombie; others of its group may live.
+    /// It is a zombie; others of its tree may live.
     Leaderless,
 }
 
@@ -60,14 +55,14 @@ pub(super) async fn supervise(
     shared: Arc<Shared>,
 ) {
     let run = request.run;
-    let leader = match begin(request, &shared).await {
-        Ok(leader) => leader,
+    let tree = match begin(request, &shared).await {
+        Ok(tree) => tree,
         Err(error) => {
             return shared.end(run, Event::SpawnFailed { run, error: error.to_string() });
         }
     };
-    shared.tell(Event::Started { run, pid: leader.pid().as_raw_nonzero().get().unsigned_abs() });
-    see_through(run, leader, orders, &shared).await;
+    shared.tell(Event::Started { run, pid: tree.pid().as_raw_nonzero().get().unsigned_abs() });
+    see_through(run, tree, orders, &shared).await;
 }
 
 /// Takes charge of a process that another runner started.
@@ -89,23 +84,21 @@ pub(super) async fn adopt(
         }
     };
     match leader {
-        Some(leader) => see_through(run, leader, orders, &shared).await,
+        Some(leader) => {
+            let tree = Tree::new(leader, shared.trees.find(run));
+            see_through(run, tree, orders, &shared).await;
+        }
         None => orphans(adoption, orders, &shared).await,
     }
 }
 
 /// Sees a process through to its end, and carries out the orders about it.
-async fn see_through(
-    run: RunId,
-    leader: Leader,
-    orders: UnboundedReceiver<Order>,
-    shared: &Shared,
-) {
+async fn see_through(run: RunId, tree: Tree, orders: UnboundedReceiver<Order>, shared: &Shared) {
     let mut orders = Orders { run, receiver: orders, terminated: false, killed: false };
-    match orders.heed_until(leader.exited(), &leader, Phase::Led).await {
+    match orders.heed_until(tree.leader_exited(), &tree, Phase::Led).await {
         Ok(exit) => {
-            emptied(&mut orders, &leader, shared, exit).await;
-            if let Err(error) = leader.reap() {
+            emptied(&mut orders, &tree, shared, exit).await;
+            if let Err(error) = tree.reap() {
                 tracing::error!(%run, %error, "cannot reap an agent");
             }
             shared.end(run, Event::Gone { run, exit });
@@ -119,19 +112,19 @@ async fn see_through(
 }
 
 /// A process that is watched, or none.
-async fn begin(request: SpawnRequest, shared: &Arc<Shared>) -> Result<Leader, StartError> {
+async fn begin(request: SpawnRequest, shared: &Arc<Shared>) -> Result<Tree, StartError> {
     let program = request.spec.argv.first().cloned().unwrap_or_default();
     // The semaphore is never closed.
     let permit = shared.starts.acquire().await;
-    let gate = Arc::clone(shared);
-    let started = spawn_blocking(move || start(&request, &gate.gate, gate.record.as_ref())).await;
+    let with = Arc::clone(shared);
+    let started = spawn_blocking(move || start(&request, &with)).await;
     drop(permit);
-    let (pid, pidfd) = started.map_err(|_| StartError::BrokenOff)??;
+    let Started { pid, pidfd, cgroup } = started.map_err(|_| StartError::BrokenOff)??;
     match Leader::watch(pid, pidfd) {
-        Ok(leader) => Ok(leader),
+        Ok(leader) => Ok(Tree::new(leader, cgroup)),
         Err(error) => {
             // A process that nobody watches is worse than none. It is a moment old.
-            let _ = spawn_blocking(move || abandon(pid)).await;
+            let _ = spawn_blocking(move || abandon(pid, cgroup.as_ref())).await;
             Err(StartError::Watch { program, error })
         }
     }
@@ -141,13 +134,15 @@ async fn begin(request: SpawnRequest, shared: &Arc<Shared>) -> Result<Leader, St
 async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, shared: &Shared) {
     let run = adoption.run;
     let pid = i32::try_from(adoption.identity.pid).ok().and_then(Pid::from_raw);
+    let cgroup = shared.trees.find(run);
     let mut told = false;
     while let Some(pid) = pid {
-        let members = match shared.groups.members(pid, Some(&adoption.marker)).await {
-            Ok(members) if members.is_empty() => break,
-            Ok(members) => members,
+        let who = (pid, Some(adoption.marker.as_str()));
+        let left = match others(cgroup.as_ref(), who, &shared.groups).await {
+            Ok(None) => break,
+            Ok(Some(left)) => left,
             Err(error) => {
-                tracing::warn!(%run, %error, "cannot tell who of an agent's group lives");
+                tracing::warn!(%run, %error, "cannot tell who of an agent's tree lives");
                 sleep(RETRY).await;
                 continue;
             }
@@ -157,52 +152,49 @@ async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, share
             shared.tell(Event::LeaderExited { run, exit: UNKNOWN });
         }
         tokio::select! {
-            _ended = all_ended(members) => {}
+            _ended = left.ended() => {}
             Some(order) = orders.recv() => {
-                let marker = Some(adoption.marker.as_str());
-                let now = shared.groups.members(pid, marker).await;
-                order.send_to(&now.unwrap_or_default());
+                let now = others(cgroup.as_ref(), who, &shared.groups).await;
+                if let Ok(Some(now)) = now {
+                    order.send_to(&now);
+                }
             }
         }
+    }
+    if let Some(cgroup) = &cgroup {
+        release(cgroup);
     }
     shared.end(run, Event::Gone { run, exit: UNKNOWN });
 }
 
-/// Waits until no process lives in the group of a leader that has ended, and tells if there is
+/// Waits until no process lives in the tree of a leader that has ended, and tells if there is
 /// anything to wait for.
-async fn emptied(orders: &mut Orders, leader: &Leader, shared: &Shared, exit: Exit) {
+async fn emptied(orders: &mut Orders, tree: &Tree, shared: &Shared, exit: Exit) {
     let mut told = false;
     loop {
-        let look = shared.groups.members(leader.pid(), leader.marker());
-        let looked = orders.heed_until(look, leader, Phase::Leaderless).await;
-        if looked.as_ref().is_ok_and(Vec::is_empty) {
-            return;
-        }
+        let look = tree.others(&shared.groups);
+        let looked = match orders.heed_until(look, tree, Phase::Leaderless).await {
+            Ok(None) => return,
+            Ok(Some(others)) => Ok(others),
+            Err(error) => Err(error),
+        };
         if !told {
             told = true;
             shared.tell(Event::LeaderExited { run: orders.run, exit });
-            orders.pass_on(leader);
+            orders.pass_on(tree);
         }
         let waited = match looked {
-            Ok(members) => {
-                orders.kill_again(leader);
-                orders.heed_until(all_ended(members), leader, Phase::Leaderless).await
+            Ok(others) => {
+                orders.kill_again(tree);
+                orders.heed_until(others.ended(), tree, Phase::Leaderless).await
             }
             Err(error) => Err(error),
         };
         if let Err(error) = waited {
-            tracing::warn!(run = %orders.run, %error, "cannot tell who of an agent's group lives");
-            orders.heed_until(sleep(RETRY), leader, Phase::Leaderless).await;
+            tracing::warn!(run = %orders.run, %error, "cannot tell who of an agent's tree lives");
+            orders.heed_until(sleep(RETRY), tree, Phase::Leaderless).await;
         }
     }
-}
-
-async fn all_ended(members: Vec<OwnedFd>) -> io::Result<()> {
-    for member in members {
-        // A readiness that comes for nothing only costs another look.
-        let _ready = pidfd::register(member)?.readable().await?;
-    }
-    Ok(())
 }
 
 /// The orders about one run, and what was made of them.
@@ -215,28 +207,26 @@ struct Orders {
 
 impl Orders {
     /// Carries out orders until `done` is.
-    async fn heed_until<F: Future>(&mut self, done: F, leader: &Leader, phase: Phase) -> F::Output {
+    async fn heed_until<F: Future>(&mut self, done: F, tree: &Tree, phase: Phase) -> F::Output {
         let mut done = pin!(done);
         loop {
             tokio::select! {
                 // An exit goes first: a SIGTERM to a zombie would reach nobody, and be lost.
                 biased;
                 output = &mut done => return output,
-                Some(order) = self.receiver.recv() => self.carry_out(order, leader, phase),
+                Some(order) = self.receiver.recv() => self.carry_out(order, tree, phase),
             }
         }
     }
 
-    fn carry_out(&mut self, order: Order, leader: &Leader, phase: Phase) {
+    fn carry_out(&mut self, order: Order, tree: &Tree, phase: Phase) {
         self.terminated = true;
         let sent = match (order, phase) {
-            (Order::Terminate, Phase::Led) => leader.signal(Signal::TERM).map_err(io::Error::from),
-            (Order::Terminate, Phase::Leaderless) => leader.signal_group(Signal::TERM),
+            (Order::Terminate, Phase::Led) => tree.terminate_leader(),
+            (Order::Terminate, Phase::Leaderless) => tree.terminate(),
             (Order::Kill, Phase::Led | Phase::Leaderless) => {
                 self.killed = true;
-                // The leader may have left its group for another.
-                let leader_sent = leader.signal(Signal::KILL);
-                leader.signal_group(Signal::KILL).and(leader_sent.map_err(io::Error::from))
+                tree.kill()
             }
         };
         if let Err(error) = sent {
@@ -246,16 +236,16 @@ impl Orders {
 
     /// To those whom the leader leaves behind, if it was told to end: they have the rest of the
     /// time that it had.
-    fn pass_on(&mut self, leader: &Leader) {
+    fn pass_on(&mut self, tree: &Tree) {
         if self.terminated && !self.killed {
-            self.carry_out(Order::Terminate, leader, Phase::Leaderless);
+            self.carry_out(Order::Terminate, tree, Phase::Leaderless);
         }
     }
 
-    /// To those who came into the group after it was killed.
-    fn kill_again(&mut self, leader: &Leader) {
+    /// To those who came into the tree after it was killed.
+    fn kill_again(&mut self, tree: &Tree) {
         if self.killed {
-            self.carry_out(Order::Kill, leader, Phase::Leaderless);
+            self.carry_out(Order::Kill, tree, Phase::Leaderless);
         }
     }
 }

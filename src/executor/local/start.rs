@@ -17,8 +17,9 @@ use rustix::process::Pid;
 use super::leader::abandon;
 use super::log_name::log_name;
 use super::logs::{self, Opened};
-use super::pidfd;
-use crate::executor::{Identity, Record, SpawnRequest, gate};
+use super::tree::Cgroup;
+use super::{Shared, pidfd};
+use crate::executor::{Identity, SpawnRequest, gate};
 use crate::plan::AgentSpec;
 
 /// Why there is no process.
@@ -34,26 +35,38 @@ pub(super) enum StartError {
     Program { program: String, problem: String, error: io::Error },
     #[error("cannot start the gate of an agent: {}", reason(error))]
     Gate { error: io::Error },
+    #[error("cannot put the agent into a cgroup: {}", reason(error))]
+    Cgroup { error: io::Error },
     #[error("cannot watch {program:?}, so it was killed: {}", reason(error))]
     Watch { program: String, error: io::Error },
     #[error("the start was broken off")]
     BrokenOff,
 }
 
+/// An agent that runs.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) pid: Pid,
+    pub(super) pidfd: OwnedFd,
+    /// What holds all that it starts.
+    pub(super) cgroup: Option<Cgroup>,
+}
+
 /// Starts the process as the leader of a new group, by a gate that is opened once it is recorded
 /// who it is. The caller must watch and reap it.
-pub(super) fn start(
-    request: &SpawnRequest,
-    gate: &[String],
-    record: &dyn Record,
-) -> Result<(Pid, OwnedFd), StartError> {
+pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, StartError> {
     let spec = &request.spec;
     let program = spec.argv.first().ok_or(StartError::NoCommand)?;
     let log = open_log(request)?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| StartError::Gate { error })?;
-    let pid = spawn_gate(request, gate, theirs, &log)?;
+    let pid = spawn_gate(request, &with.gate, theirs, &log)?;
+    // While it is a gate: what an agent starts is born where the agent is.
+    let cgroup = with.trees.hold(request.run, pid).map_err(|error| {
+        abandon(pid, None);
+        StartError::Cgroup { error }
+    })?;
     let opened = identify(pid).and_then(|(pidfd, identity)| {
-        record.identity(request.run, identity);
+        with.record.identity(request.run, identity);
         // An agent is worth more than the head of its log, for which a full disk has no room.
         if let Err(error) = log.write_header(request, identity.pid) {
             tracing::debug!(run = %request.run, %error, "the head of a log is missing");
@@ -61,10 +74,13 @@ pub(super) fn start(
         gate::open(ours)?;
         Ok(pidfd)
     });
-    opened.map(|pidfd| (pid, pidfd)).map_err(|error| {
-        abandon(pid);
-        diagnose(spec, program, error)
-    })
+    match opened {
+        Ok(pidfd) => Ok(Started { pid, pidfd, cgroup }),
+        Err(error) => {
+            abandon(pid, cgroup.as_ref());
+            Err(diagnose(spec, program, error))
+        }
+    }
 }
 
 /// Nothing here may take std from `posix_spawn` to `fork`, which copies the page tables: no

@@ -17,6 +17,7 @@ use crate::plan::{AgentSpec, EntityId, Exit};
 mod adoption;
 mod life;
 mod refusals;
+mod trees;
 
 /// Who the processes are, as recorded.
 #[derive(Debug, Default)]
@@ -40,10 +41,14 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(Arc::default())
+    }
+
+    fn with(trees: Arc<Trees>) -> Self {
         let gate = vec![misbehave().to_str().unwrap().to_owned(), gate::VERB.to_owned()];
         let identities = Arc::new(Identities::default());
         let record = Arc::clone(&identities) as Arc<dyn Record>;
-        let (local, events) = Local::new(gate, record);
+        let (local, events) = Local::new(gate, record, trees);
         let temp = tempfile::tempdir().unwrap();
         Self { local, events, told: HashMap::new(), next: 0, temp, identities }
     }

@@ -251,7 +251,7 @@ fn a_child_that_cannot_be_watched_is_killed_and_reaped_with_its_group() {
         .spawn()
         .unwrap();
     eventually("the child", || up.exists());
-    abandon(raw(child.id()));
+    abandon(raw(child.id()), None);
     eventually("the group's end", || members(child.id()) == 0);
     assert!(!Path::new(&format!("/proc/{}", child.id())).exists());
 }

@@ -1,0 +1,195 @@
+//! Agents whose processes run away from them, and how each is held.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+use crate::executor::local::{Containment, pidfd};
+
+/// The shapes of escape: who is left is a `misbehave` that tells its number in the file `left`.
+const SAME_GROUP: &str = "$0 --touch left --ignore-term & wait";
+const SETSID: &str = "setsid $0 --touch left --ignore-term & wait";
+const REPARENTED: &str = "(setsid $0 --touch left --ignore-term &) ; exec sleep 100";
+const LEADER_FIRST: &str = "$0 --touch left --ignore-term & until test -s left; do :; done";
+const NO_MARKER: &str = "(env -i setsid $0 --touch left --ignore-term &) ; exec sleep 100";
+
+/// Trees that are held by cgroups; none, said aloud, where none can be made.
+fn cgroups(name: &str) -> Option<Arc<Trees>> {
+    let gate = [misbehave().to_str().unwrap().to_owned(), gate::VERB.to_owned()];
+    match Trees::probe(name, Containment::Cgroup, &gate) {
+        Ok(trees) => Some(Arc::new(trees)),
+        Err(why) => {
+            eprintln!("not tested, as no cgroup can be made here: {why}");
+            None
+        }
+    }
+}
+
+/// A name for trees that no other test has, nor another run of it.
+fn unique(temp: &TempDir) -> String {
+    temp.path().to_str().unwrap().to_owned()
+}
+
+/// An executor that holds its agents by cgroups.
+fn rig() -> Option<(Rig, Arc<Trees>)> {
+    let temp = tempfile::tempdir().unwrap();
+    let trees = cgroups(&unique(&temp))?;
+    Some((Rig::with(Arc::clone(&trees)), trees))
+}
+
+/// Who it was that left a line `pid start-time`.
+fn who(line: &str) -> Option<Identity> {
+    let (pid, start) = line.strip_suffix('\n')?.split_once(' ')?;
+    Some(Identity { pid: pid.parse().ok()?, start: start.parse().ok()? })
+}
+
+fn lives(identity: Identity) -> bool {
+    let stat = pidfd::stat(raw(identity.pid));
+    stat.is_ok_and(|stat| stat.start == identity.start && stat.state != 'Z')
+}
+
+async fn left(rig: &Rig) -> Identity {
+    rig.wait_for("left").await;
+    let path = rig.path("left");
+    let told = move || {
+        let line = || who(&fs::read_to_string(&path).unwrap());
+        eventually("a whole line", || line().is_some());
+        line().unwrap()
+    };
+    tokio::task::spawn_blocking(told).await.unwrap()
+}
+
+fn script(rig: &mut Rig, script: &str) -> RunId {
+    rig.spawn(&["sh", "-c", script, misbehave().to_str().unwrap()])
+}
+
+#[tokio::test]
+async fn with_a_cgroup_nobody_escapes() {
+    for shape in [SAME_GROUP, SETSID, REPARENTED, LEADER_FIRST, NO_MARKER] {
+        let Some((mut rig, trees)) = rig() else { return };
+        let run = script(&mut rig, shape);
+        let left = left(&rig).await;
+        rig.local.kill(run);
+        rig.gone(run).await;
+        assert!(!lives(left), "survivor of {shape}");
+        assert_eq!(trees.find(run), None, "a directory is left of {shape}");
+        trees.close();
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_not_gone_while_anybody_is_in_its_cgroup() {
+    let Some((mut rig, trees)) = rig() else { return };
+    let run = script(
+        &mut rig,
+        "(env -i setsid $0 --touch left --ignore-term --note-term noted &); \
+         until test -s left; do :; done; exit 3",
+    );
+    assert_eq!(rig.left_behind(run).await, Exit::Code(3));
+    let left = left(&rig).await;
+    assert_eq!(rig.told[&run].len(), 2, "{:?}", rig.told[&run]);
+    // SIGTERM reaches those who left the group too.
+    rig.local.terminate(run);
+    rig.wait_for("noted").await;
+    assert!(lives(left));
+    rig.local.kill(run);
+    assert_eq!(rig.gone(run).await, Exit::Code(3));
+    assert!(!lives(left));
+    trees.close();
+}
+
+#[tokio::test]
+async fn a_cgroup_that_vanished_holds_nobody_and_the_group_is_ended() {
+    let Some((mut rig, trees)) = rig() else { return };
+    let run = script(&mut rig, "$0 --touch left --ignore-term & wait");
+    let left = left(&rig).await;
+    let cgroup = trees.find(run).unwrap();
+    // Moved out by somebody who may, as the root of a container.
+    let out = cgroup.dir().parent().unwrap().parent().unwrap().join("cgroup.procs");
+    for pid in cgroup.members().unwrap() {
+        fs::write(&out, pid.as_raw_nonzero().to_string()).unwrap();
+    }
+    cgroup.remove().unwrap();
+    rig.local.kill(run);
+    assert_eq!(rig.gone(run).await, Exit::Signal(9));
+    assert!(!lives(left));
+    trees.close();
+}
+
+#[tokio::test]
+async fn an_agent_that_makes_cgroups_of_its_own_is_ended_with_them() {
+    let Some((mut rig, trees)) = rig() else { return };
+    let run = script(&mut rig, "until test -e inner; do :; done; $0 --touch left --ignore-term");
+    let pid = rig.started(run).await;
+    let inner = trees.find(run).unwrap().dir().join("of/its/own");
+    fs::create_dir_all(&inner).unwrap();
+    fs::write(inner.join("cgroup.procs"), pid.to_string()).unwrap();
+    fs::write(rig.path("inner"), "").unwrap();
+    let left = left(&rig).await;
+    rig.local.kill(run);
+    rig.gone(run).await;
+    assert!(!lives(left));
+    assert_eq!(trees.find(run), None);
+    trees.close();
+}
+
+#[tokio::test]
+async fn what_the_cgroup_of_an_ended_leader_holds_is_ended_by_the_next_runner() {
+    let Some((mut rig, trees)) = rig() else { return };
+    let run = script(&mut rig, NO_MARKER);
+    let left = left(&rig).await;
+    let identity = rig.identities.0.lock().unwrap()[&run];
+    rustix::process::kill_process(raw(identity.pid), Signal::KILL).unwrap();
+    assert_eq!(rig.left_behind(run).await, Exit::Signal(9));
+
+    // To the next one it is a run of its journal whose leader is not there any more.
+    let mut next = Rig::with(Arc::clone(&trees));
+    let marker = "NOBODY=has".to_owned();
+    next.local.adopt(Adoption { run, identity, marker, gate: false });
+    next.until(run, |event| matches!(event, Event::LeaderExited { .. })).await;
+    next.local.kill(run);
+    next.until(run, |event| matches!(event, Event::Gone { .. })).await;
+    assert!(!lives(left));
+    rig.gone(run).await;
+    trees.close();
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_agent_is_swept_and_nothing_else() {
+    let Some((mut rig, trees)) = rig() else { return };
+    let known = script(&mut rig, "exec sleep 100");
+    let unknown = script(&mut rig, NO_MARKER);
+    let left = left(&rig).await;
+    rig.started(known).await;
+    // As made by a runner that died before it put a gate in.
+    let home = trees.find(known).unwrap().dir().parent().unwrap().to_owned();
+    fs::create_dir(home.join("77")).unwrap();
+
+    let of_next = Trees::probe("another name", Containment::ProcessGroup, &[]).unwrap();
+    of_next.sweep(&BTreeSet::new());
+    assert!(lives(left), "it was another runner's");
+
+    trees.sweep(&BTreeSet::from([known]));
+    assert!(!lives(left));
+    assert!(!Path::new(&home.join("77")).exists());
+    rig.gone(unknown).await;
+    assert!(rig.local.shared.runs().contains_key(&known));
+    rig.local.terminate(known);
+    assert_eq!(rig.gone(known).await, Exit::Signal(15));
+    trees.close();
+    assert!(!home.exists());
+}
+
+#[tokio::test]
+async fn trees_are_found_again_without_cgroups_being_wanted() {
+    let temp = tempfile::tempdir().unwrap();
+    let Some(trees) = cgroups(&unique(&temp)) else { return };
+    let mut rig = Rig::with(Arc::clone(&trees));
+    let run = script(&mut rig, "exec sleep 100");
+    rig.started(run).await;
+    let next = Trees::probe(&unique(&temp), Containment::ProcessGroup, &[]).unwrap();
+    assert_eq!(next.find(run), trees.find(run));
+    rig.local.kill(run);
+    rig.gone(run).await;
+    trees.close();
+}

@@ -1,0 +1,182 @@
+//! One cgroup (v2), which holds all processes of one agent, wherever they went: a process is born
+//! where its parent is, and only who may write there can move it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::hierarchy::children;
+use crate::executor::local::pidfd;
+
+/// How many processes are signalled at once, lest a fork bomb take all descriptors.
+const AT_ONCE: usize = 64;
+
+/// A cgroup that was made for one agent. Dropping it leaves it as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::executor::local) struct Cgroup {
+    dir: PathBuf,
+}
+
+impl Cgroup {
+    /// The one in this directory, if there is one.
+    pub(super) fn open(dir: PathBuf) -> Option<Self> {
+        dir.is_dir().then_some(Self { dir })
+    }
+
+    /// Makes one that is empty.
+    pub(super) fn make(dir: PathBuf) -> io::Result<Self> {
+        let cgroup = Self { dir };
+        match fs::create_dir(&cgroup.dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                if populated(cgroup.events()?.as_fd())? {
+                    return Err(error);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir_all(&cgroup.dir)?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(cgroup)
+    }
+
+    /// Where it is.
+    pub(in crate::executor::local) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Moves a process into it. What it starts from now on is born there.
+    pub(super) fn enter(&self, pid: Pid) -> io::Result<()> {
+        self.write("cgroup.procs", &pid.as_raw_nonzero().to_string())
+    }
+
+    /// Ends all of its processes, those being born included.
+    pub(in crate::executor::local) fn kill(&self) -> io::Result<()> {
+        self.write("cgroup.kill", "1")
+    }
+
+    /// Sends a signal to each of its processes that was there at some moment of this call.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        for pids in self.members()?.chunks(AT_ONCE) {
+            let opened: Vec<_> =
+                pids.iter().filter_map(|&pid| Some((pid, pidfd::open(pid).ok()?))).collect();
+            // A number that is another's by now is not in the list any more.
+            let members = self.members()?;
+            for (_, pidfd) in opened.iter().filter(|(pid, _)| members.contains(pid)) {
+                match pidfd_send_signal(pidfd, signal) {
+                    Ok(()) | Err(Errno::SRCH) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Its processes, and those of the cgroups that they made below it.
+    pub(in crate::executor::local) fn members(&self) -> io::Result<Vec<Pid>> {
+        let mut pids = Vec::new();
+        for dir in self.with_descendants() {
+            match fs::read_to_string(dir.join("cgroup.procs")) {
+                // What is not of this PID namespace is 0.
+                Ok(text) => pids.extend(
+                    text.lines().filter_map(|line| line.parse().ok().and_then(Pid::from_raw)),
+                ),
+                // One that ended meanwhile, or one of threads, whose processes are listed above.
+                Err(_) if dir != self.dir => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pids)
+    }
+
+    /// Waits until nobody is in it, and tells whether that came about in time. Blocks.
+    pub(super) fn emptied_within(&self, time: Duration) -> io::Result<bool> {
+        let until = Instant::now() + time;
+        let events = self.events()?;
+        while populated(events.as_fd())? {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            let mut changed = [PollFd::new(&events, PollFlags::PRI)];
+            rustix::io::retry_on_intr(|| poll(&mut changed, Some(&left)))?;
+        }
+        Ok(true)
+    }
+
+    /// Removes it, if nobody is in it.
+    pub(in crate::executor::local) fn remove(&self) -> io::Result<()> {
+        for dir in self.with_descendants().iter().rev() {
+            match fs::remove_dir(dir) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A parent comes before its children.
+    fn with_descendants(&self) -> Vec<PathBuf> {
+        let mut all = vec![self.dir.clone()];
+        let mut read = 0;
+        while let Some(dir) = all.get(read) {
+            let below = children(dir);
+            all.extend(below);
+            read += 1;
+        }
+        all
+    }
+
+    fn write(&self, file: &str, text: &str) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.dir.join(file))?.write_all(text.as_bytes())
+    }
+
+    fn events(&self) -> io::Result<OwnedFd> {
+        Ok(File::open(self.dir.join("cgroup.events"))?.into())
+    }
+}
+
+/// What tells when a cgroup is empty: a file that can be waited for.
+#[derive(Debug)]
+pub(in crate::executor::local) struct Events(AsyncFd<OwnedFd>);
+
+impl Events {
+    pub(super) fn open(cgroup: &Cgroup) -> io::Result<Self> {
+        Ok(Self(pidfd::register_for(cgroup.events()?, Interest::PRIORITY)?))
+    }
+
+    /// Whether any process is in it, or in one below it. Zombies are not.
+    pub(super) fn populated(&self) -> io::Result<bool> {
+        populated(self.0.as_fd())
+    }
+
+    /// Waits until that may have changed.
+    pub(super) async fn changed(&self) -> io::Result<()> {
+        self.0.ready(Interest::PRIORITY).await?.clear_ready();
+        Ok(())
+    }
+}
+
+fn populated(events: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut text = [0; 128];
+    match rustix::io::pread(events, &mut text, 0) {
+        Ok(read) => {
+            let text = text.get(..read).unwrap_or_default();
+            Ok(!text.split(|&byte| byte == b'\n').any(|line| line == b"populated 0"))
+        }
+        // It was removed, which only an empty one can be.
+        Err(Errno::NODEV) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}

@@ -1,0 +1,176 @@
+//! The tree of an agent: all processes that it started, and those that they started.
+//!
+//! ```text
+//! Trees: where cgroups can be made, tried out at the start; else process groups only
+//!   └─ hold: a directory for each run; the gate is put in, so no agent code runs outside
+//! Tree: a leader, and who else lives ─► SIGTERM to each · cgroup.kill · wait until it is empty
+//! ```
+
+mod cgroup;
+mod hierarchy;
+mod trees;
+
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, pidfd_send_signal};
+
+use super::group::Groups;
+use super::leader::Leader;
+use super::pidfd;
+use crate::plan::Exit;
+
+pub(super) use cgroup::Cgroup;
+use cgroup::Events;
+pub use trees::{Containment, NoCgroups, Trees};
+
+/// The processes of one agent: its leader, and what holds the others.
+#[derive(Debug)]
+pub(super) struct Tree {
+    leader: Leader,
+    cgroup: Option<Cgroup>,
+}
+
+impl Tree {
+    pub(super) fn new(leader: Leader, cgroup: Option<Cgroup>) -> Self {
+        Self { leader, cgroup }
+    }
+
+    /// The leader's process id.
+    pub(super) fn pid(&self) -> Pid {
+        self.leader.pid()
+    }
+
+    /// Waits until the leader has ended. See [`Leader::exited`].
+    pub(super) async fn leader_exited(&self) -> io::Result<Exit> {
+        self.leader.exited().await
+    }
+
+    /// Sends SIGTERM to the leader alone.
+    pub(super) fn terminate_leader(&self) -> io::Result<()> {
+        Ok(self.leader.signal(Signal::TERM)?)
+    }
+
+    /// Sends SIGTERM to each process of the tree.
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        self.or_group(|cgroup| cgroup.signal(Signal::TERM), Signal::TERM)
+    }
+
+    /// Ends all processes of the tree.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        // The leader may have left what holds the others.
+        let leader_sent = self.leader.signal(Signal::KILL);
+        self.or_group(Cgroup::kill, Signal::KILL).and(leader_sent.map_err(io::Error::from))
+    }
+
+    /// A cgroup that was removed holds nobody; those who were moved out may still be a group.
+    fn or_group(&self, send: impl Fn(&Cgroup) -> io::Result<()>, signal: Signal) -> io::Result<()> {
+        match self.cgroup.as_ref().map(send) {
+            Some(Err(error)) if is_gone(&error) => self.leader.signal_group(signal),
+            Some(done) => done,
+            None => self.leader.signal_group(signal),
+        }
+    }
+
+    /// Who lives, once the leader has ended.
+    pub(super) async fn others(&self, groups: &Groups) -> io::Result<Option<Others>> {
+        let leader = (self.leader.pid(), self.leader.marker());
+        others(self.cgroup.as_ref(), leader, groups).await
+    }
+
+    /// Frees the leader's pid, and removes what held the tree, which is empty.
+    pub(super) fn reap(self) -> io::Result<()> {
+        if let Some(cgroup) = &self.cgroup {
+            release(cgroup);
+        }
+        self.leader.reap()
+    }
+}
+
+/// Removes a cgroup that is empty. If it cannot be, it is by the next runner.
+pub(super) fn release(cgroup: &Cgroup) {
+    if let Err(error) = cgroup.remove() {
+        tracing::debug!(cgroup = %cgroup.dir().display(), %error, "a cgroup stays");
+    }
+}
+
+/// Those who live of a tree whose leader has ended.
+#[derive(Debug)]
+pub(super) enum Others {
+    /// Somebody is in the cgroup.
+    Cgroup(Cgroup, Events),
+    /// These, at least.
+    Members(Vec<OwnedFd>),
+}
+
+/// Who lives of the tree of a leader that has ended; see [`Groups::members`] for those who are
+/// held by no cgroup.
+pub(super) async fn others(
+    cgroup: Option<&Cgroup>,
+    (leader, marker): (Pid, Option<&str>),
+    groups: &Groups,
+) -> io::Result<Option<Others>> {
+    match cgroup.map(Events::open) {
+        Some(Ok(events)) => in_cgroup(cgroup, events).await,
+        Some(Err(error)) if !is_gone(&error) => Err(error),
+        Some(Err(_)) | None => {
+            let members = groups.members(leader, marker).await?;
+            Ok((!members.is_empty()).then_some(Others::Members(members)))
+        }
+    }
+}
+
+async fn in_cgroup(cgroup: Option<&Cgroup>, events: Events) -> io::Result<Option<Others>> {
+    let Some(cgroup) = cgroup else { return Ok(None) };
+    while events.populated()? {
+        // The leader itself may count until the kernel is done with it.
+        if cgroup.members().is_ok_and(|members| !members.is_empty()) {
+            return Ok(Some(Others::Cgroup(cgroup.clone(), events)));
+        }
+        events.changed().await?;
+    }
+    Ok(None)
+}
+
+impl Others {
+    /// Waits until all of them have ended, or there is a reason to look again.
+    pub(super) async fn ended(self) -> io::Result<()> {
+        match self {
+            Self::Cgroup(_, events) => {
+                while events.populated()? {
+                    events.changed().await?;
+                }
+            }
+            Self::Members(members) => {
+                for member in members {
+                    // A readiness that comes for nothing only costs another look.
+                    let _ready = pidfd::register(member)?.readable().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to each. Errors would mean that it has ended.
+    pub(super) fn signal(&self, signal: Signal) {
+        match self {
+            Self::Cgroup(cgroup, _) if signal == Signal::KILL => {
+                let _ = cgroup.kill();
+            }
+            Self::Cgroup(cgroup, _) => {
+                let _ = cgroup.signal(signal);
+            }
+            Self::Members(members) => {
+                for member in members {
+                    let _ = pidfd_send_signal(member, signal);
+                }
+            }
+        }
+    }
+}
+
+/// Whether there is no such cgroup.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || Errno::from_io_error(error) == Some(Errno::NODEV)
+}
