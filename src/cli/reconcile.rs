@@ -70,6 +70,7 @@ async fn reconcile(loaded: Loaded, directory: &Directory) -> io::Result<()> {
     let world = discovery::start(asked_seen, clock);
     let record = Arc::clone(&journal) as Arc<dyn Record>;
     let (executor, events) = Local::new(gate(), record, Arc::clone(&trees));
+    executor.reap_orphans()?;
     let rotator = logs::Rotator::new(rotation_seen, clock);
     let watch = config::watch(&path, overrides, bytes)?;
     let view = world.view();

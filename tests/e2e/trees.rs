@@ -1,8 +1,13 @@
 //! Agents whose processes run away from them, under the real binary.
 
-use std::fs;
+#![expect(clippy::print_stderr, reason = "what is not tested is to be seen")]
 
-use super::harness::{Process, Runner, misbehave};
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::harness::{PATIENCE, Process, Runner, misbehave};
 use super::scripted::{Scripted, controllable};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -18,7 +23,6 @@ fn config(world: &Scripted, containment: &str) -> String {
 }
 
 /// Whether this runner holds its agents by cgroups; says so if not.
-#[expect(clippy::print_stderr, reason = "what is not tested is to be seen")]
 fn has_cgroups(process: &Process) -> bool {
     let told = process.wait(0, "what holds the agents", |line| {
         line["event"].as_str().is_some_and(|event| event.starts_with("containment."))
@@ -33,14 +37,14 @@ fn has_cgroups(process: &Process) -> bool {
 /// The process that was left behind, once it is there.
 fn left(runner: &Runner) -> Pid {
     let file = runner.dir.path().join("left");
-    let until = std::time::Instant::now() + super::harness::PATIENCE;
+    let until = Instant::now() + PATIENCE;
     loop {
         let text = fs::read_to_string(&file).unwrap_or_default();
         if let Some((pid, _)) = text.strip_suffix('\n').and_then(|line| line.split_once(' ')) {
             return Pid::from_raw(pid.parse().unwrap()).unwrap();
         }
-        assert!(std::time::Instant::now() < until, "nobody was left behind");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert!(Instant::now() < until, "nobody was left behind");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -87,4 +91,71 @@ fn a_graceful_end_leaves_nobody_that_ran_away() {
     runner.process.signal(Signal::TERM);
     assert_eq!(runner.process.ended(), Some(0));
     assert!(!lives(left));
+}
+
+/// An agent that starts orphans which end in all the ways that leave a group or a session, and
+/// says when none of them is even a zombie any more.
+fn orphans(world: &Scripted) -> String {
+    let script = "
+        (setsid sh -c 'echo $$ > one') & (setsid sh -c 'sleep 0.1; echo $$ > two' &)
+        (sh -c 'sleep 0.1; echo $$ > three' &) & sh -mc 'sh -c \"echo \\$\\$ > four\" &'
+        for name in one two three four; do
+            until test -s $name; do sleep 0.01; done
+            while kill -0 $(cat $name) 2>/dev/null; do sleep 0.01; done
+        done
+        echo reaped > all; exec sleep 100";
+    let address = &world.address;
+    format!(
+        "[runner]\nserver = \"{address}\"\n\
+         [agents.default]\ncommand = [\"sh\", \"-c\", {script:?}]\n"
+    )
+}
+
+fn wait_for_file(runner: &Runner, name: &str) {
+    let until = Instant::now() + PATIENCE;
+    while !runner.dir.path().join(name).exists() {
+        assert!(Instant::now() < until, "no {name}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_agents_leave_behind_is_reaped_and_no_exit_is_taken() {
+    let world = Scripted::start(vec![controllable("alice")]);
+    let runner = Runner::start(&orphans(&world));
+    wait_for_file(&runner, "all");
+    let mark = runner.process.mark();
+    let agent = runner.pids(0, &["alice"])[0];
+    kill_process(Pid::from_raw(agent.try_into().unwrap()).unwrap(), Signal::ABORT).unwrap();
+    assert_eq!(runner.process.event(mark, "agent.exited", "alice")["exit"], "signal 6");
+    runner.stop();
+}
+
+#[test]
+fn as_process_1_it_reaps_strangers() {
+    let unshare = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|s| s.success()) {
+        eprintln!("not tested, as no PID namespace can be made here");
+        return;
+    }
+    let world = Scripted::start(vec![controllable("alice")]);
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("runner.toml"), orphans(&world)).unwrap();
+    let mut first = Command::new("unshare")
+        .args(unshare)
+        .args([env!("CARGO_BIN_EXE_runner"), "reconcile", "--config", "runner.toml"])
+        .args(["--state-dir", "state"])
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !dir.path().join("all").exists() {
+        assert!(Instant::now() < until, "strangers are not reaped");
+        thread::sleep(Duration::from_millis(5));
+    }
+    // The namespace ends with its process 1.
+    first.kill().unwrap();
+    first.wait().unwrap();
 }

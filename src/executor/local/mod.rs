@@ -16,6 +16,7 @@ mod leader;
 mod log_name;
 pub mod logs;
 mod pidfd;
+mod reaper;
 mod run;
 mod start;
 pub mod survey;
@@ -36,6 +37,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use self::group::Groups;
 use self::leader::Leader;
+use self::reaper::Reaper;
 use self::run::{Order, adopt, supervise};
 use super::{Adoption, Event, Executor, Record, SpawnRequest};
 use crate::plan::RunId;
@@ -59,6 +61,7 @@ struct Shared {
     starts: Semaphore,
     groups: Groups,
     trees: Arc<Trees>,
+    reaper: Arc<Reaper>,
     /// The command that is a gate.
     gate: Vec<String>,
     record: Arc<dyn Record>,
@@ -90,12 +93,22 @@ impl Local {
             starts: Semaphore::new(thread::available_parallelism().map_or(2, NonZero::get)),
             groups: Groups::new(&runtime),
             trees,
+            reaper: Arc::default(),
             gate,
             record,
             events,
             runs: Mutex::default(),
         };
         (Self { runtime, shared: Arc::new(shared) }, received)
+    }
+
+    /// From now on, whatever an agent started and nobody waits for becomes a child of this
+    /// process, which reaps it when it ends; so it does what reaches it as process 1.
+    ///
+    /// # Errors
+    /// If exits of children cannot be heard of.
+    pub fn reap_orphans(&self) -> io::Result<()> {
+        reaper::reap_orphans(&self.runtime, Arc::clone(&self.shared.reaper))
     }
 
     fn order(&self, run: RunId, order: Order) {

@@ -39,6 +39,10 @@ pub(super) fn open_started_at(pid: Pid, start: u64) -> io::Result<Option<OwnedFd
 pub(super) struct Stat {
     /// `R`, `S`, `Z` and so on.
     pub(super) state: char,
+    /// Its process group; 0 if that is of another PID namespace.
+    pub(super) group: i32,
+    /// Its session; 0 likewise.
+    pub(super) session: i32,
     /// When it was started, in clock ticks since boot.
     pub(super) start: u64,
     /// Its wait status; 0 while it runs.
@@ -54,9 +58,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
     // The name before it may hold anything, brackets and spaces too.
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<_> = rest.split_whitespace().collect();
-    // Numbered from 3 in proc_pid_stat(5): 3 is the state, 22 the start, 52 the exit code.
+    // Numbered from 3 in proc_pid_stat(5): 3 is the state, 5 and 6 the group and session, 22 the start, 52 the exit code.
     Some(Stat {
         state: fields.first()?.chars().next()?,
+        group: fields.get(5 - 3)?.parse().ok()?,
+        session: fields.get(6 - 3)?.parse().ok()?,
         start: fields.get(22 - 3)?.parse().ok()?,
         status: fields.get(52 - 3)?.parse().ok()?,
     })

@@ -98,7 +98,7 @@ async fn see_through(run: RunId, tree: Tree, orders: UnboundedReceiver<Order>, s
     match orders.heed_until(tree.leader_exited(), &tree, Phase::Led).await {
         Ok(exit) => {
             emptied(&mut orders, &tree, shared, exit).await;
-            if let Err(error) = tree.reap() {
+            if let Err(error) = shared.reaper.free(tree.pid(), || tree.reap()) {
                 tracing::error!(%run, %error, "cannot reap an agent");
             }
             shared.end(run, Event::Gone { run, exit });
@@ -124,7 +124,9 @@ async fn begin(request: SpawnRequest, shared: &Arc<Shared>) -> Result<Tree, Star
         Ok(leader) => Ok(Tree::new(leader, cgroup)),
         Err(error) => {
             // A process that nobody watches is worse than none. It is a moment old.
-            let _ = spawn_blocking(move || abandon(pid, cgroup.as_ref())).await;
+            let with = Arc::clone(shared);
+            let abandon = move || with.reaper.free(pid, || abandon(pid, cgroup.as_ref()));
+            let _ = spawn_blocking(abandon).await;
             Err(StartError::Watch { program, error })
         }
     }

@@ -60,9 +60,10 @@ pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, St
     let log = open_log(request)?;
     let (ours, theirs) = UnixStream::pair().map_err(|error| StartError::Gate { error })?;
     let pid = spawn_gate(request, &with.gate, theirs, &log)?;
+    with.reaper.keep(pid);
     // While it is a gate: what an agent starts is born where the agent is.
     let cgroup = with.trees.hold(request.run, pid).map_err(|error| {
-        abandon(pid, None);
+        with.reaper.free(pid, || abandon(pid, None));
         StartError::Cgroup { error }
     })?;
     let opened = identify(pid).and_then(|(pidfd, identity)| {
@@ -77,7 +78,7 @@ pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, St
     match opened {
         Ok(pidfd) => Ok(Started { pid, pidfd, cgroup }),
         Err(error) => {
-            abandon(pid, cgroup.as_ref());
+            with.reaper.free(pid, || abandon(pid, cgroup.as_ref()));
             Err(diagnose(spec, program, error))
         }
     }
