@@ -15,7 +15,7 @@ use tracing::{debug, error};
 
 use crate::clock::Clock;
 use crate::discovery::View;
-use crate::executor::local::survey::INSTANCE;
+use crate::executor::local::survey::{INSTANCE, RUN};
 use crate::executor::{Adoption, Event, Executor, SpawnRequest};
 use crate::plan::{
     Action, Arrival, Contact, Desired, EntityId, Intent, Membership, Observed, Outcome, Phase,
@@ -327,7 +327,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         let names = start.spec.env.keys().map(String::as_str).collect::<Vec<_>>().join(",");
         let markers = BTreeMap::from([
             (INSTANCE.to_owned(), self.settings.instance.clone()),
-            ("RUNNER_RUN".to_owned(), start.run.0.to_string()),
+            (RUN.to_owned(), start.run.0.to_string()),
             ("RUNNER_INCARNATION".to_owned(), start.incarnation.to_string()),
             ("RUNNER_ARRIVAL".to_owned(), start.arrival.name().to_owned()),
             ("RUNNER_TEMPLATE".to_owned(), start.template.clone()),

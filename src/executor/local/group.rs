@@ -1,5 +1,7 @@
-//! Which processes of a group live besides its leader. Looked up only when a leader has ended, for
-//! all groups in question at once, and then waited for by their pidfds: nothing is polled.
+//! Which processes of an agent live besides its leader, where no cgroup tells: those of its group,
+//! and those that carry its marks in their environment, wherever they went. Looked up only when a
+//! leader has ended, for all in question at once, and then waited for by their pidfds: nothing is
+//! polled.
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,11 +33,30 @@ pub(super) struct Groups {
     questions: UnboundedSender<Question>,
 }
 
+/// By what the processes of one agent are told from others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Signs {
+    /// Where nothing pins the group's number: the environment variable, `NAME=value`, without
+    /// which a process of a group of that number is not a member.
+    pub(super) proof: Option<String>,
+    /// The variables that all processes of the agent carry together and nobody else does, whatever
+    /// their group is; none if it has none.
+    pub(super) marks: Vec<String>,
+}
+
+/// A process that lives.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) pidfd: OwnedFd,
+    /// Whether it left the agent's group, so that a signal to that does not reach it.
+    pub(super) strayed: bool,
+}
+
 #[derive(Debug)]
 struct Question {
     leader: Pid,
-    marker: Option<String>,
-    answer: oneshot::Sender<io::Result<Vec<OwnedFd>>>,
+    signs: Signs,
+    answer: oneshot::Sender<io::Result<Vec<Member>>>,
 }
 
 impl Groups {
@@ -45,20 +66,12 @@ impl Groups {
         Self { questions }
     }
 
-    /// The pidfds of processes that live in the group of `leader`, itself aside: at least one if
-    /// there is one. If there is none, the group stays empty, as nobody is left to fork.
-    ///
-    /// Where nothing pins the group's number, `marker` is the environment variable, `NAME=value`,
-    /// that tells its members from those of another group that got the number.
-    pub(super) async fn members(
-        &self,
-        leader: Pid,
-        marker: Option<&str>,
-    ) -> io::Result<Vec<OwnedFd>> {
+    /// The pidfds of processes that live of the agent of `leader`, itself aside: at least one if
+    /// any can be found. If there is none, it stays so, as nobody is left to fork.
+    pub(super) async fn members(&self, leader: Pid, signs: Signs) -> io::Result<Vec<Member>> {
         let (answer, answered) = oneshot::channel();
         // It cannot be asked once the runtime ends, and nor can it be awaited.
-        let marker = marker.map(str::to_owned);
-        self.questions.send(Question { leader, marker, answer }).map_err(io::Error::other)?;
+        self.questions.send(Question { leader, signs, answer }).map_err(io::Error::other)?;
         answered.await.map_err(io::Error::other)?
     }
 }
@@ -66,7 +79,8 @@ impl Groups {
 async fn answer(mut asked: UnboundedReceiver<Question>) {
     let mut batch = Vec::new();
     while asked.recv_many(&mut batch, BATCH).await > 0 {
-        let asked = |question: &mut Question| (question.leader, question.marker.take());
+        let asked =
+            |question: &mut Question| (question.leader, std::mem::take(&mut question.signs));
         let leaders = batch.iter_mut().map(asked).collect();
         let looked = spawn_blocking(move || look(&leaders)).await.map_err(io::Error::other);
         let mut members = looked.and_then(|members| members);
@@ -86,13 +100,12 @@ async fn answer(mut asked: UnboundedReceiver<Question>) {
 /// Pids are read in ascending order, so a process that is born behind the reader's back, of a
 /// parent that ends before it is read, is not seen. If no process was created meanwhile there can
 /// be none such; otherwise another look makes it as good as impossible.
-fn look(leaders: &HashMap<Pid, Option<String>>) -> io::Result<HashMap<Pid, Vec<OwnedFd>>> {
+fn look(leaders: &HashMap<Pid, Signs>) -> io::Result<HashMap<Pid, Vec<Member>>> {
     let mut found = HashMap::new();
     for _ in 0..LOOKS {
         let newest = newest_pid()?;
-        let unseen = leaders.iter().filter(|(leader, _)| !found.contains_key(*leader));
-        let sought: HashMap<_, _> =
-            unseen.map(|(leader, marker)| (*leader, marker.as_deref())).collect();
+        let sought: Sought<'_> =
+            leaders.iter().filter(|(leader, _)| !found.contains_key(*leader)).collect();
         if sought.is_empty() {
             break;
         }
@@ -104,55 +117,91 @@ fn look(leaders: &HashMap<Pid, Option<String>>) -> io::Result<HashMap<Pid, Vec<O
     Ok(found)
 }
 
-fn find_members(
-    sought: &HashMap<Pid, Option<&str>>,
-    found: &mut HashMap<Pid, Vec<OwnedFd>>,
-) -> io::Result<()> {
+type Sought<'a> = HashMap<&'a Pid, &'a Signs>;
+
+fn find_members(sought: &Sought<'_>, found: &mut HashMap<Pid, Vec<Member>>) -> io::Result<()> {
+    let marked: HashMap<_, _> = sought
+        .iter()
+        .filter(|(_, signs)| !signs.marks.is_empty())
+        .map(|(leader, signs)| (signs.marks.as_slice(), **leader))
+        .collect();
+    let names: Vec<_> = marked.keys().next().into_iter().copied().flatten().collect();
+    let names: Vec<_> = names.iter().filter_map(|mark| mark.split('=').next()).collect();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let number = name.to_str().and_then(|name| name.parse().ok());
         let Some(pid) = number.and_then(Pid::from_raw) else {
             continue;
         };
-        let Some(leader) = group_of(pid) else { continue };
-        let Some(marker) = sought.get(&leader) else { continue };
+        let Some(leader) = leader_of(pid, sought, &marked, &names) else { continue };
         if pid == leader || found.get(&leader).is_some_and(|members| members.len() >= AT_ONCE) {
             continue;
         }
-        let Some(member) = live_member(pid, leader)? else { continue };
-        if marker.is_none_or(|marker| has_marker(pid, marker)) {
-            found.entry(leader).or_default().push(member);
+        // Opened first: what is then found to belong to the agent is what was opened.
+        let Some(pidfd) = live(pid)? else { continue };
+        if leader_of(pid, sought, &marked, &names) == Some(leader) {
+            let strayed = group_of(pid) != Some(leader);
+            found.entry(leader).or_default().push(Member { pidfd, strayed });
         }
     }
     Ok(())
 }
 
+/// Whose process it is, of those that are sought.
+fn leader_of(
+    pid: Pid,
+    sought: &Sought<'_>,
+    marked: &HashMap<&[String], Pid>,
+    names: &[&str],
+) -> Option<Pid> {
+    let group = group_of(pid)?;
+    let is_member = |signs: &&Signs| signs.proof.iter().all(|proof| has_marker(pid, proof));
+    if sought.get(&group).is_some_and(is_member) {
+        return Some(group);
+    }
+    // Only where it can say something: it is read for each process of the machine.
+    let own = (!marked.is_empty()).then(|| marks(pid, names))?;
+    marked.get(own.as_slice()).copied()
+}
+
+/// The variables of these names, `NAME=value`, in the environment that it was started with.
+fn marks(pid: Pid, names: &[&str]) -> Vec<String> {
+    let environment = environment(pid);
+    let variable = |name: &&str| {
+        let mut all = environment.split(|byte| *byte == 0);
+        let own = all.find(|variable| {
+            variable.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
+        })?;
+        Some(String::from_utf8_lossy(own).into_owned())
+    };
+    names.iter().filter_map(variable).collect()
+}
+
 /// The process's pidfd, unless it has ended. A zombie has: it may wait for ever for a parent that
 /// does not reap it.
-fn live_member(pid: Pid, leader: Pid) -> io::Result<Option<OwnedFd>> {
+fn live(pid: Pid) -> io::Result<Option<OwnedFd>> {
     let pidfd = match pidfd::open(pid) {
         Ok(pidfd) => pidfd,
         Err(Errno::SRCH) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
-    // The pid may have become another's before it was opened.
-    if group_of(pid) != Some(leader) {
-        return Ok(None);
-    }
     Ok((!pidfd::has_ended(pidfd.as_fd())?).then_some(pidfd))
 }
 
 /// The live members of one group, now. Blocks.
-pub(super) fn members_now(leader: Pid, marker: Option<&str>) -> io::Result<Vec<OwnedFd>> {
-    let sought = HashMap::from([(leader, marker.map(str::to_owned))]);
-    Ok(look(&sought)?.remove(&leader).unwrap_or_default())
+pub(super) fn members_now(leader: Pid, proof: Option<&str>) -> io::Result<Vec<Member>> {
+    let signs = Signs { proof: proof.map(str::to_owned), marks: Vec::new() };
+    Ok(look(&HashMap::from([(leader, signs)]))?.remove(&leader).unwrap_or_default())
 }
 
 /// Whether this variable is in the environment that the process was started with.
 fn has_marker(pid: Pid, marker: &str) -> bool {
-    let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
-    environment
-        .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|var| var == marker.as_bytes()))
+    environment(pid).split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
+}
+
+/// Empty if it cannot be read.
+fn environment(pid: Pid) -> Vec<u8> {
+    fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default()
 }
 
 /// The process's group; none if it has ended, or if its group is not of this PID namespace. The

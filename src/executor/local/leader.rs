@@ -97,7 +97,7 @@ impl Leader {
                 let ended = pidfd::has_ended(self.pidfd.get_ref().as_fd())?;
                 let proof = ended.then_some(marker.as_str());
                 for member in group::members_now(self.pid, proof)? {
-                    match pidfd_send_signal(member, signal) {
+                    match pidfd_send_signal(member.pidfd, signal) {
                         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
                         Err(errno) => return Err(errno.into()),
                     }

@@ -11,8 +11,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::Shared;
+use super::group::Signs;
 use super::leader::{Leader, abandon};
 use super::start::{StartError, Started, start};
+use super::survey::{INSTANCE, RUN};
 use super::tree::{Others, Tree, others, release};
 use crate::executor::{Adoption, Event, SpawnRequest};
 use crate::plan::{Exit, RunId};
@@ -40,12 +42,12 @@ impl Order {
 }
 
 /// Whom an order is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+#[derive(Clone, Copy, Debug)]
+enum Phase<'a> {
     /// The leader runs.
     Led,
-    /// It is a zombie; others of its tree may live.
-    Leaderless,
+    /// It is a zombie; others of its tree may live, of whom these are known.
+    Leaderless(Option<&'a Others>),
 }
 
 /// Starts the process, and sees it through.
@@ -85,7 +87,7 @@ pub(super) async fn adopt(
     };
     match leader {
         Some(leader) => {
-            let tree = Tree::new(leader, shared.trees.find(run));
+            let tree = Tree::new(leader, shared.trees.find(run), marks(run, &adoption.marker));
             see_through(run, tree, orders, &shared).await;
         }
         None => orphans(adoption, orders, &shared).await,
@@ -116,12 +118,14 @@ async fn begin(request: SpawnRequest, shared: &Arc<Shared>) -> Result<Tree, Star
     let program = request.spec.argv.first().cloned().unwrap_or_default();
     // The semaphore is never closed.
     let permit = shared.starts.acquire().await;
+    let instance = request.markers.get(INSTANCE).map(|value| format!("{INSTANCE}={value}"));
+    let marks = instance.map(|marker| marks(request.run, &marker)).unwrap_or_default();
     let with = Arc::clone(shared);
     let started = spawn_blocking(move || start(&request, &with)).await;
     drop(permit);
     let Started { pid, pidfd, cgroup } = started.map_err(|_| StartError::BrokenOff)??;
     match Leader::watch(pid, pidfd) {
-        Ok(leader) => Ok(Tree::new(leader, cgroup)),
+        Ok(leader) => Ok(Tree::new(leader, cgroup, marks)),
         Err(error) => {
             // A process that nobody watches is worse than none. It is a moment old.
             let with = Arc::clone(shared);
@@ -132,6 +136,11 @@ async fn begin(request: SpawnRequest, shared: &Arc<Shared>) -> Result<Tree, Star
     }
 }
 
+/// What all processes of a run carry: whose it is, and which one.
+fn marks(run: RunId, instance: &str) -> Vec<String> {
+    vec![instance.to_owned(), format!("{RUN}={}", run.0)]
+}
+
 /// Ends what a leader left behind that ended while no runner was there.
 async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, shared: &Shared) {
     let run = adoption.run;
@@ -139,8 +148,9 @@ async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, share
     let cgroup = shared.trees.find(run);
     let mut told = false;
     while let Some(pid) = pid {
-        let who = (pid, Some(adoption.marker.as_str()));
-        let left = match others(cgroup.as_ref(), who, &shared.groups).await {
+        let signs =
+            || Signs { proof: Some(adoption.marker.clone()), marks: marks(run, &adoption.marker) };
+        let left = match others(cgroup.as_ref(), (pid, signs()), &shared.groups).await {
             Ok(None) => break,
             Ok(Some(left)) => left,
             Err(error) => {
@@ -156,7 +166,7 @@ async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, share
         tokio::select! {
             _ended = left.ended() => {}
             Some(order) = orders.recv() => {
-                let now = others(cgroup.as_ref(), who, &shared.groups).await;
+                let now = others(cgroup.as_ref(), (pid, signs()), &shared.groups).await;
                 if let Ok(Some(now)) = now {
                     order.send_to(&now);
                 }
@@ -175,26 +185,27 @@ async fn emptied(orders: &mut Orders, tree: &Tree, shared: &Shared, exit: Exit) 
     let mut told = false;
     loop {
         let look = tree.others(&shared.groups);
-        let looked = match orders.heed_until(look, tree, Phase::Leaderless).await {
+        let looked = match orders.heed_until(look, tree, Phase::Leaderless(None)).await {
             Ok(None) => return,
             Ok(Some(others)) => Ok(others),
             Err(error) => Err(error),
         };
+        let phase = Phase::Leaderless(looked.as_ref().ok());
         if !told {
             told = true;
             shared.tell(Event::LeaderExited { run: orders.run, exit });
-            orders.pass_on(tree);
+            orders.pass_on(tree, phase);
         }
-        let waited = match looked {
+        let waited = match &looked {
             Ok(others) => {
-                orders.kill_again(tree);
-                orders.heed_until(others.ended(), tree, Phase::Leaderless).await
+                orders.kill_again(tree, phase);
+                orders.heed_until(others.ended(), tree, phase).await
             }
-            Err(error) => Err(error),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         };
         if let Err(error) = waited {
             tracing::warn!(run = %orders.run, %error, "cannot tell who of an agent's tree lives");
-            orders.heed_until(sleep(RETRY), tree, Phase::Leaderless).await;
+            orders.heed_until(sleep(RETRY), tree, phase).await;
         }
     }
 }
@@ -209,7 +220,7 @@ struct Orders {
 
 impl Orders {
     /// Carries out orders until `done` is.
-    async fn heed_until<F: Future>(&mut self, done: F, tree: &Tree, phase: Phase) -> F::Output {
+    async fn heed_until<F: Future>(&mut self, done: F, tree: &Tree, phase: Phase<'_>) -> F::Output {
         let mut done = pin!(done);
         loop {
             tokio::select! {
@@ -221,14 +232,18 @@ impl Orders {
         }
     }
 
-    fn carry_out(&mut self, order: Order, tree: &Tree, phase: Phase) {
+    fn carry_out(&mut self, order: Order, tree: &Tree, phase: Phase<'_>) {
         self.terminated = true;
         let sent = match (order, phase) {
             (Order::Terminate, Phase::Led) => tree.terminate_leader(),
-            (Order::Terminate, Phase::Leaderless) => tree.terminate(),
-            (Order::Kill, Phase::Led | Phase::Leaderless) => {
+            (Order::Terminate, Phase::Leaderless(others)) => tree.terminate(others),
+            (Order::Kill, Phase::Led) => {
                 self.killed = true;
-                tree.kill()
+                tree.kill(None)
+            }
+            (Order::Kill, Phase::Leaderless(others)) => {
+                self.killed = true;
+                tree.kill(others)
             }
         };
         if let Err(error) = sent {
@@ -238,16 +253,16 @@ impl Orders {
 
     /// To those whom the leader leaves behind, if it was told to end: they have the rest of the
     /// time that it had.
-    fn pass_on(&mut self, tree: &Tree) {
+    fn pass_on(&mut self, tree: &Tree, phase: Phase<'_>) {
         if self.terminated && !self.killed {
-            self.carry_out(Order::Terminate, tree, Phase::Leaderless);
+            self.carry_out(Order::Terminate, tree, phase);
         }
     }
 
     /// To those who came into the tree after it was killed.
-    fn kill_again(&mut self, tree: &Tree) {
+    fn kill_again(&mut self, tree: &Tree, phase: Phase<'_>) {
         if self.killed {
-            self.carry_out(Order::Kill, tree, Phase::Leaderless);
+            self.carry_out(Order::Kill, tree, phase);
         }
     }
 }

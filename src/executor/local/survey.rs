@@ -17,6 +17,9 @@ use crate::executor::{Identity, gate};
 /// The name of the marker that tells whose agent it is.
 pub const INSTANCE: &str = "RUNNER_INSTANCE";
 
+/// The name of the marker that tells which of its runs it is.
+pub const RUN: &str = "RUNNER_RUN";
+
 /// An agent that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {

@@ -16,7 +16,7 @@ fn finish(mut leader: Child) {
 }
 
 fn how_many(leader: Pid) -> usize {
-    look(&HashMap::from([(leader, None)])).unwrap().get(&leader).map_or(0, Vec::len)
+    look(&HashMap::from([(leader, Signs::default())])).unwrap().get(&leader).map_or(0, Vec::len)
 }
 
 #[test]
@@ -33,7 +33,9 @@ fn one_look_tells_groups_apart() {
     let (one, one_pid) = led_by(&["--fork", "1", "--grandchild-exit-after-ms", "60000"]);
     let (two, two_pid) = led_by(&["--fork", "2"]);
     eventually("both", || {
-        let found = look(&HashMap::from([(one_pid, None), (two_pid, None)])).unwrap();
+        let found =
+            look(&HashMap::from([(one_pid, Signs::default()), (two_pid, Signs::default())]))
+                .unwrap();
         let count = |leader| found.get(&leader).map_or(0, Vec::len);
         count(one_pid) == 1 && count(two_pid) == 2
     });

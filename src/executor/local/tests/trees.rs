@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
+use crate::executor::local::survey::{INSTANCE, RUN};
 use crate::executor::local::{Containment, pidfd};
 
 /// The shapes of escape: who is left is a `misbehave` that tells its number in the file `left`.
@@ -74,6 +75,22 @@ async fn with_a_cgroup_nobody_escapes() {
         assert!(!lives(left), "survivor of {shape}");
         assert_eq!(trees.find(run), None, "a directory is left of {shape}");
         trees.close();
+    }
+}
+
+#[tokio::test]
+async fn without_a_cgroup_whoever_carries_the_marks_does_not_escape() {
+    for shape in [SAME_GROUP, SETSID, REPARENTED, LEADER_FIRST] {
+        let mut rig = Rig::new();
+        let mut request = rig.request(&["sh", "-c", shape, misbehave().to_str().unwrap()]);
+        let run = request.run;
+        request.markers =
+            [(INSTANCE.to_owned(), unique(&rig.temp)), (RUN.to_owned(), run.0.to_string())].into();
+        rig.local.spawn(request);
+        let left = left(&rig).await;
+        rig.local.kill(run);
+        rig.gone(run).await;
+        assert!(!lives(left), "survivor of {shape}");
     }
 }
 

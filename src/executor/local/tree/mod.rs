@@ -11,12 +11,11 @@ mod hierarchy;
 mod trees;
 
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 
-use super::group::Groups;
+use super::group::{Groups, Member, Signs};
 use super::leader::Leader;
 use super::pidfd;
 use crate::plan::Exit;
@@ -30,11 +29,13 @@ pub use trees::{Containment, NoCgroups, Trees};
 pub(super) struct Tree {
     leader: Leader,
     cgroup: Option<Cgroup>,
+    /// What its processes carry.
+    marks: Vec<String>,
 }
 
 impl Tree {
-    pub(super) fn new(leader: Leader, cgroup: Option<Cgroup>) -> Self {
-        Self { leader, cgroup }
+    pub(super) fn new(leader: Leader, cgroup: Option<Cgroup>, marks: Vec<String>) -> Self {
+        Self { leader, cgroup, marks }
     }
 
     /// The leader's process id.
@@ -52,15 +53,18 @@ impl Tree {
         Ok(self.leader.signal(Signal::TERM)?)
     }
 
-    /// Sends SIGTERM to each process of the tree.
-    pub(super) fn terminate(&self) -> io::Result<()> {
+    /// Sends SIGTERM to each process of the tree, once its leader has ended. Those that left the
+    /// group must be known where no cgroup holds them.
+    pub(super) fn terminate(&self, known: Option<&Others>) -> io::Result<()> {
+        signal_strayed(known, Signal::TERM);
         self.or_group(|cgroup| cgroup.signal(Signal::TERM), Signal::TERM)
     }
 
-    /// Ends all processes of the tree.
-    pub(super) fn kill(&self) -> io::Result<()> {
+    /// Ends all processes of the tree; see [`Tree::terminate`].
+    pub(super) fn kill(&self, known: Option<&Others>) -> io::Result<()> {
         // The leader may have left what holds the others.
         let leader_sent = self.leader.signal(Signal::KILL);
+        signal_strayed(known, Signal::KILL);
         self.or_group(Cgroup::kill, Signal::KILL).and(leader_sent.map_err(io::Error::from))
     }
 
@@ -75,8 +79,9 @@ impl Tree {
 
     /// Who lives, once the leader has ended.
     pub(super) async fn others(&self, groups: &Groups) -> io::Result<Option<Others>> {
-        let leader = (self.leader.pid(), self.leader.marker());
-        others(self.cgroup.as_ref(), leader, groups).await
+        let proof = self.leader.marker().map(str::to_owned);
+        let signs = Signs { proof, marks: self.marks.clone() };
+        others(self.cgroup.as_ref(), (self.leader.pid(), signs), groups).await
     }
 
     /// Frees the leader's pid, and removes what held the tree, which is empty.
@@ -85,6 +90,15 @@ impl Tree {
             release(cgroup);
         }
         self.leader.reap()
+    }
+}
+
+/// Errors would mean that it has ended.
+fn signal_strayed(known: Option<&Others>, signal: Signal) {
+    if let Some(Others::Members(members)) = known {
+        for member in members.iter().filter(|member| member.strayed) {
+            let _ = pidfd_send_signal(&member.pidfd, signal);
+        }
     }
 }
 
@@ -101,21 +115,21 @@ pub(super) enum Others {
     /// Somebody is in the cgroup.
     Cgroup(Cgroup, Events),
     /// These, at least.
-    Members(Vec<OwnedFd>),
+    Members(Vec<Member>),
 }
 
 /// Who lives of the tree of a leader that has ended; see [`Groups::members`] for those who are
 /// held by no cgroup.
 pub(super) async fn others(
     cgroup: Option<&Cgroup>,
-    (leader, marker): (Pid, Option<&str>),
+    (leader, signs): (Pid, Signs),
     groups: &Groups,
 ) -> io::Result<Option<Others>> {
     match cgroup.map(Events::open) {
         Some(Ok(events)) => in_cgroup(cgroup, events).await,
         Some(Err(error)) if !is_gone(&error) => Err(error),
         Some(Err(_)) | None => {
-            let members = groups.members(leader, marker).await?;
+            let members = groups.members(leader, signs).await?;
             Ok((!members.is_empty()).then_some(Others::Members(members)))
         }
     }
@@ -135,7 +149,7 @@ async fn in_cgroup(cgroup: Option<&Cgroup>, events: Events) -> io::Result<Option
 
 impl Others {
     /// Waits until all of them have ended, or there is a reason to look again.
-    pub(super) async fn ended(self) -> io::Result<()> {
+    pub(super) async fn ended(&self) -> io::Result<()> {
         match self {
             Self::Cgroup(_, events) => {
                 while events.populated()? {
@@ -145,7 +159,7 @@ impl Others {
             Self::Members(members) => {
                 for member in members {
                     // A readiness that comes for nothing only costs another look.
-                    let _ready = pidfd::register(member)?.readable().await?;
+                    let _ready = pidfd::register(member.pidfd.try_clone()?)?.readable().await?;
                 }
             }
         }
@@ -163,7 +177,7 @@ impl Others {
             }
             Self::Members(members) => {
                 for member in members {
-                    let _ = pidfd_send_signal(member, signal);
+                    let _ = pidfd_send_signal(&member.pidfd, signal);
                 }
             }
         }
