@@ -1,7 +1,7 @@
 //! The figures of `design/performance.md`, from the real binary on this machine.
 //!
 //! ```text
-//! cargo build --release --examples && cargo bench --bench figures [-- edit|shutdown|idle|outage]
+//! cargo build --release --examples && cargo bench --bench figures [-- edit|shutdown|idle|outage|trees]
 //! ```
 
 #![expect(
@@ -31,8 +31,13 @@ const REPETITIONS: usize = 5;
 
 fn main() {
     let asked: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let figures: [(&str, fn()); 4] =
-        [("edit", edit), ("shutdown", shutdown), ("idle", idle), ("outage", outage)];
+    let figures: [(&str, fn()); 5] = [
+        ("edit", edit),
+        ("shutdown", shutdown),
+        ("idle", idle),
+        ("outage", outage),
+        ("trees", trees),
+    ];
     for (name, figure) in figures {
         if asked.is_empty() || asked.iter().any(|asked| asked == name) {
             figure();
@@ -86,6 +91,50 @@ fn shutdown() {
         let left = runner.agents().len();
         println!("shutdown: {AGENTS} killed in the grace of {grace:?} + {over:.1?}, {left} left");
     }
+}
+
+/// From SIGTERM to the end of a runner of 1,000 trees that ignore it, each of an agent, its child,
+/// and a child that left for a session of its own; beyond their grace.
+fn trees() {
+    let grace = Duration::from_secs(2);
+    let all = ids("e", 1000);
+    for containment in ["cgroup", "process-group"] {
+        let config = format!(
+            "[runner]\nserver = \"embedded\"\nshutdown_grace_ms = {}\ncontainment = \
+             {containment:?}\n[agents.default]\ncommand = [{:?}, \"--ignore-term\", \"--fork\", \
+             \"1\", \"--setsid-child\", \"--grandchild-ignore-term\", \"--touch\", \"up\"]\n{}",
+            grace.as_millis(),
+            misbehave(),
+            entities(&all)
+        );
+        let begun = Instant::now();
+        let mut runner = Runner::start(&config);
+        all_started(&runner, 0, &all);
+        let started = begun.elapsed();
+        let up = runner.dir.path().join("up");
+        while fs::read_to_string(&up).unwrap_or_default().lines().count() < all.len() {
+            sleep(Duration::from_millis(50));
+        }
+        let told = Instant::now();
+        runner.process.signal(Signal::TERM);
+        assert_eq!(runner.process.ended(), Some(0));
+        let over = told.elapsed().saturating_sub(grace);
+        let left = processes_in(runner.dir.path());
+        println!(
+            "trees ({containment}): {} started in {started:.1?}, killed in the grace of {grace:?} + \
+             {over:.1?}, {left} processes left",
+            all.len()
+        );
+    }
+}
+
+/// How many live whose working directory this is.
+fn processes_in(dir: &std::path::Path) -> usize {
+    let dir = dir.canonicalize().unwrap();
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    processes
+        .filter(|process| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == dir))
+        .count()
 }
 
 /// Context switches of a runner whose agents run and whose world is quiet.

@@ -1,7 +1,9 @@
 //! Agents whose processes run away from them, and how each is held.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use super::*;
 use crate::executor::local::survey::{INSTANCE, RUN};
@@ -153,21 +155,29 @@ async fn an_agent_that_makes_cgroups_of_its_own_is_ended_with_them() {
 #[tokio::test]
 async fn what_the_cgroup_of_an_ended_leader_holds_is_ended_by_the_next_runner() {
     let Some((mut rig, trees)) = rig() else { return };
-    let run = script(&mut rig, NO_MARKER);
+    // Another runner's, of which only the cgroup is left.
+    let mut leader = Command::new("sh")
+        .args(["-c", &format!("read go; {NO_MARKER}"), misbehave().to_str().unwrap()])
+        .current_dir(rig.temp.path())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (run, pid) = (RunId(1), Pid::from_child(&leader));
+    let identity = Identity { pid: leader.id(), start: pidfd::stat(pid).unwrap().start };
+    trees.hold(run, pid).unwrap().unwrap();
+    leader.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let left = left(&rig).await;
-    let identity = rig.identities.0.lock().unwrap()[&run];
-    rustix::process::kill_process(raw(identity.pid), Signal::KILL).unwrap();
-    assert_eq!(rig.left_behind(run).await, Exit::Signal(9));
+    leader.kill().unwrap();
+    leader.wait().unwrap();
 
-    // To the next one it is a run of its journal whose leader is not there any more.
-    let mut next = Rig::with(Arc::clone(&trees));
     let marker = "NOBODY=has".to_owned();
-    next.local.adopt(Adoption { run, identity, marker, gate: false });
-    next.until(run, |event| matches!(event, Event::LeaderExited { .. })).await;
-    next.local.kill(run);
-    next.until(run, |event| matches!(event, Event::Gone { .. })).await;
+    rig.local.adopt(Adoption { run, identity, marker, gate: false });
+    rig.until(run, |event| matches!(event, Event::LeaderExited { .. })).await;
+    assert!(lives(left));
+    rig.local.kill(run);
+    rig.until(run, |event| matches!(event, Event::Gone { .. })).await;
     assert!(!lives(left));
-    rig.gone(run).await;
+    assert_eq!(trees.find(run), None);
     trees.close();
 }
 
@@ -208,5 +218,36 @@ async fn trees_are_found_again_without_cgroups_being_wanted() {
     assert_eq!(next.find(run), trees.find(run));
     rig.local.kill(run);
     rig.gone(run).await;
+    trees.close();
+}
+
+#[test]
+fn a_gate_that_was_held_and_not_recorded_is_ended_with_its_directory() {
+    let temp = tempfile::tempdir().unwrap();
+    let Some(trees) = cgroups(&unique(&temp)) else { return };
+    let hold = |run| {
+        let gate = Command::new(misbehave())
+            .args([gate::VERB, "touch", temp.path().join("ran").to_str().unwrap()])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        trees.hold(run, Pid::from_child(&gate)).unwrap().unwrap();
+        gate
+    };
+    let mut gate = hold(RunId(5));
+    trees.sweep(&BTreeSet::new());
+    gate.wait().unwrap();
+    assert_eq!(trees.find(RunId(5)), None);
+
+    // The runner died while it tried cgroups out: they are there for the next one all the same.
+    let mut gate = hold(RunId(6));
+    let dir = trees.find(RunId(6)).unwrap().dir().to_owned();
+    let probe = dir.with_file_name("probe");
+    fs::create_dir(&probe).unwrap();
+    fs::write(probe.join("cgroup.procs"), gate.id().to_string()).unwrap();
+    drop(gate.stdin.take());
+    assert!(cgroups(&unique(&temp)).is_some());
+    gate.wait().unwrap();
+    assert!(!temp.path().join("ran").exists());
     trees.close();
 }

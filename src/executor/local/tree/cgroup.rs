@@ -12,12 +12,17 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
 
 use super::hierarchy::children;
 use crate::executor::local::pidfd;
 
 /// How many processes are signalled at once, lest a fork bomb take all descriptors.
 const AT_ONCE: usize = 64;
+
+/// After how long a cgroup in which somebody was left is looked at, though nothing was heard of
+/// it. Its end is always told, unless somebody else removes it within a moment of its end.
+const REMOVED: Duration = Duration::from_secs(5);
 
 /// A cgroup that was made for one agent. Dropping it leaves it as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,8 +168,13 @@ impl Events {
 
     /// Waits until that may have changed.
     pub(super) async fn changed(&self) -> io::Result<()> {
-        self.0.ready(Interest::PRIORITY).await?.clear_ready();
-        Ok(())
+        match timeout(REMOVED, self.0.ready(Interest::PRIORITY)).await {
+            Ok(ready) => {
+                ready?.clear_ready();
+                Ok(())
+            }
+            Err(_elapsed) => Ok(()),
+        }
     }
 }
 
