@@ -32,6 +32,7 @@ pub(super) struct ConfigFile {
 }
 
 /// A configuration, and where it came from.
+#[derive(Clone)]
 pub(super) struct Loaded {
     pub(super) path: PathBuf,
     pub(super) overrides: Overrides,

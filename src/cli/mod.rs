@@ -7,7 +7,9 @@ mod file;
 mod logging;
 mod plan;
 mod reconcile;
+mod replace;
 mod settings;
+mod signals;
 mod validate;
 mod world;
 
@@ -92,7 +94,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.log_format, cli.verb.default_filter());
     let ending = match cli.verb {
-        Verb::Reconcile(args) => reconcile::run(args),
+        Verb::Reconcile(args) => reconcile::run(&args),
         Verb::Plan(args) => plan::run(args),
         Verb::Validate(args) => validate::run(&args),
         Verb::World(args) => world::run(&args),

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::file::{ConfigFile, Loaded};
+use super::replace::Successor;
 use super::settings::{Settler, containment, instance, rotation};
+use super::signals::{self, Signals, Told};
 use super::{Ending, fail, runtime};
 use crate::clock::Clock;
 use crate::config::{self, Config, OnExit, Reload, Watch};
@@ -25,17 +27,36 @@ use crate::state::{Directory, DirectoryError, Journal, restore};
 #[derive(Debug, Parser)]
 #[command(after_help = "Example: runner reconcile --config configs/demo.toml\n\n\
                   The file may be edited while this runs; SIGHUP reads it now. SIGINT or SIGTERM \
-                  stops all agents and ends with 0; a second one kills them.")]
+                  stops all agents and ends with 0; a second one kills them. SIGUSR2 lets the \
+                  program that is on the disk by now take over, without a restart of any agent.")]
 pub(super) struct Args {
     #[command(flatten)]
     file: ConfigFile,
+    /// Only say whether this could begin.
+    #[arg(long, hide = true)]
+    check: bool,
 }
 
-pub(super) fn run(args: Args) -> Ending {
-    let loaded = match args.file.load() {
+/// How the loop was left.
+enum Left {
+    /// For good.
+    Ended,
+    /// For a successor in this very process.
+    Replaced,
+}
+
+/// How long starts that are under way may take before a successor takes over. What is not done by
+/// then is to it what it would be after a crash.
+const LAST_STARTS: Duration = Duration::from_secs(12);
+
+pub(super) fn run(args: &Args) -> Ending {
+    let loaded = match args.file.clone().load() {
         Ok(loaded) => loaded,
         Err(ending) => return ending,
     };
+    if args.check {
+        return Ending::Done;
+    }
     let directory = match loaded.state_dir().map(|path| Directory::lock(&path)) {
         Ok(Ok(directory)) => directory,
         Ok(Err(error @ DirectoryError::Held { .. })) => {
@@ -45,14 +66,41 @@ pub(super) fn run(args: Args) -> Ending {
         Ok(Err(error)) => return fail("cannot reconcile", &error),
         Err(error) => return fail("no state directory", &error),
     };
-    match runtime().and_then(|runtime| runtime.block_on(reconcile(loaded, &directory))) {
+    let begun = signals::block().and_then(|()| Successor::new());
+    match begun.and_then(|successor| reconcile_on(&args.file, loaded, &directory, &successor)) {
         Ok(()) => Ending::Done,
         Err(error) => fail("cannot reconcile", &error),
     }
 }
 
-async fn reconcile(loaded: Loaded, directory: &Directory) -> io::Result<()> {
-    // Before anything is started: a signal that comes early must not end us with agents left.
+/// Reconciles until that is over. A successor that cannot take over after all is replaced by
+/// ourselves: what it would have taken up is taken up here.
+fn reconcile_on(
+    file: &ConfigFile,
+    mut loaded: Loaded,
+    directory: &Directory,
+    successor: &Successor,
+) -> io::Result<()> {
+    loop {
+        let runtime = runtime()?;
+        match runtime.block_on(reconcile(loaded.clone(), directory, successor))? {
+            Left::Ended => return Ok(()),
+            Left::Replaced => {}
+        }
+        runtime.shutdown_timeout(LAST_STARTS);
+        directory.hand_on(true)?;
+        let error = successor.take_over();
+        directory.hand_on(false)?;
+        error!(event = "runner.kept", %error, "cannot be replaced, and goes on");
+        loaded = file.clone().load().unwrap_or(loaded);
+    }
+}
+
+async fn reconcile(
+    loaded: Loaded,
+    directory: &Directory,
+    successor: &Successor,
+) -> io::Result<Left> {
     let signals = Signals::new()?;
     let Loaded { path, overrides, config, bytes } = loaded;
     info!(event = "runner.started", config = %path.display(), pid = std::process::id(), "started");
@@ -76,23 +124,29 @@ async fn reconcile(loaded: Loaded, directory: &Directory) -> io::Result<()> {
     let view = world.view();
     let sources = Sources { settings: settings_seen, intent: intent_seen, view, events };
     let effects = (executor, world, Arc::clone(&journal));
-    let reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
-    let operator = Operator { signals, intent, watch, settler, settings, asked, rotation, config };
+    let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
+    let operator =
+        Operator { signals, successor, intent, watch, settler, settings, asked, rotation, config };
 
-    let left = tokio::select! {
-        intent = reconciler.run() => intent == Intent::Leave,
-        () = operator.run() => false,
-        () = rotator.run() => false,
-        () = Arc::clone(&journal).mend() => false,
+    let intent = tokio::select! {
+        intent = reconciler.run() => intent,
+        replaced = operator.run() => {
+            replaced?;
+            reconciler.give_up();
+            info!(event = "runner.replaced", "the program on the disk takes over");
+            return Ok(Left::Replaced);
+        }
+        () = rotator.run() => Intent::Stop,
+        () = Arc::clone(&journal).mend() => Intent::Stop,
     };
     trees.close();
-    if left {
+    if intent == Intent::Leave {
         info!(event = "runner.stopped", "the agents run on");
     } else {
         journal.clear();
         info!(event = "runner.stopped", "no agent is left");
     }
-    Ok(())
+    Ok(Left::Ended)
 }
 
 /// What another runner left behind, and the journal that goes on from there.
@@ -127,25 +181,10 @@ fn gate() -> Vec<String> {
     vec!["/proc/self/exe".to_owned(), VERB.to_owned()]
 }
 
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
 /// Brings signals and edited files to the loop.
-struct Operator {
+struct Operator<'a> {
     signals: Signals,
+    successor: &'a Successor,
     intent: watch::Sender<Intent>,
     watch: Watch,
     settler: Settler,
@@ -156,17 +195,33 @@ struct Operator {
     config: Arc<Config>,
 }
 
-impl Operator {
-    /// Runs as long as the loop does.
-    async fn run(mut self) {
+impl Operator<'_> {
+    /// Runs until a successor can take over.
+    async fn run(mut self) -> io::Result<()> {
         loop {
             tokio::select! {
-                _ = self.signals.interrupt.recv() => self.stop(),
-                _ = self.signals.terminate.recv() => self.stop(),
-                _ = self.signals.hangup.recv() => self.watch.reloader.reload_now(),
+                told = self.signals.next() => match told? {
+                    Told::Stop => self.stop(),
+                    Told::Reload => self.watch.reloader.reload_now(),
+                    Told::Replace if self.can_be_replaced().await => return Ok(()),
+                    Told::Replace => {}
+                },
                 Some(reload) = self.watch.reloads.recv() => self.reload(reload).await,
             }
         }
+    }
+
+    /// Whether a successor could do better than go on with the same.
+    async fn can_be_replaced(&self) -> bool {
+        if *self.intent.borrow() != Intent::Run {
+            warn!(event = "runner.kept", reason = "it is about to end", "is not replaced");
+            return false;
+        }
+        let checked = self.successor.check().await;
+        if let Err(reason) = &checked {
+            error!(event = "runner.kept", %reason, "is not replaced, and goes on");
+        }
+        checked.is_ok()
     }
 
     /// The first time in good order, the second time at once.

@@ -1,5 +1,6 @@
 //! What a configuration comes to: settings for the loop and for the world client.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use super::replace::executable;
 use crate::config::{self, Config, Logs, Server};
 use crate::executor::{Containment, logs};
 use crate::plan::Site;
@@ -19,12 +21,20 @@ pub(super) struct Settler {
     instance: String,
     runner: String,
     embedded: Option<Handle>,
+    /// Where the port of the embedded world is written down.
+    port: PathBuf,
 }
 
 impl Settler {
     /// For the runner with this state directory.
     pub(super) fn new(state_dir: &Path) -> io::Result<Self> {
-        Ok(Self { generation: 0, instance: instance(state_dir), runner: runner()?, embedded: None })
+        Ok(Self {
+            generation: 0,
+            instance: instance(state_dir),
+            runner: runner()?,
+            embedded: None,
+            port: state_dir.join("world-port"),
+        })
     }
 
     /// What `config` comes to. Starts or changes the embedded world if it asks for one.
@@ -46,12 +56,24 @@ impl Settler {
             world.apply(definition.clone());
             return Ok(world.address().to_string());
         }
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener = self.listen().await?;
         let world = World::start(definition.clone(), listener)?;
         let address = world.address().to_string();
         info!(event = "world.embedded", server = address, "the demo world is there");
         self.embedded = Some(world);
         Ok(address)
+    }
+
+    /// On the port that the world before this one had, if it is free: agents that outlived it were
+    /// told its address.
+    async fn listen(&self) -> io::Result<TcpListener> {
+        let before = fs::read_to_string(&self.port).ok().and_then(|port| port.parse::<u16>().ok());
+        let listener = match TcpListener::bind(("127.0.0.1", before.unwrap_or(0))).await {
+            Ok(listener) => listener,
+            Err(_) => TcpListener::bind(("127.0.0.1", 0)).await?,
+        };
+        fs::write(&self.port, listener.local_addr()?.port().to_string())?;
+        Ok(listener)
     }
 
     fn reconcile_settings(&self, config: &Config, server: String) -> reconcile::Settings {
@@ -93,7 +115,7 @@ pub(super) fn instance(state_dir: &Path) -> String {
 
 /// The runner's own executable.
 pub(super) fn runner() -> io::Result<String> {
-    Ok(std::env::current_exe()?.to_string_lossy().into_owned())
+    Ok(executable()?.to_string_lossy().into_owned())
 }
 
 /// The rules, with working directories that mean the same wherever they are read.

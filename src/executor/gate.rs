@@ -17,6 +17,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stdin, stdin};
 
@@ -61,6 +62,8 @@ enum Closed {
 enum Never {}
 
 fn become_agent(command: &[OsString]) -> Result<Never, Closed> {
+    // The runner reads its signals and so has them blocked; an agent must be able to end by them.
+    SigSet::empty().thread_set_mask().map_err(|_| Closed::NoWord)?;
     // The agent gets /dev/null; what is left of the socket closes when it is run.
     let socket = fcntl_dupfd_cloexec(stdin(), 3).map_err(|_| Closed::NoWord)?;
     let mut socket = UnixStream::from(socket);

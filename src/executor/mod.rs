@@ -33,6 +33,10 @@ pub trait Executor {
 
     /// SIGKILL to the whole tree. Does nothing if the run is over.
     fn kill(&self, run: RunId);
+
+    /// Gives up all agents, for a successor in this very process. What was told was told before
+    /// this returns; what happens after it is told to nobody, and left for the successor to see.
+    fn give_up(&self);
 }
 
 /// What to start.

@@ -110,7 +110,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
 
     /// Runs until it was told to stop and no agent is left, or to leave the agents alone; returns
     /// which.
-    pub async fn run(mut self) -> Intent {
+    pub async fn run(&mut self) -> Intent {
         loop {
             self.take_in();
             if self.intent == Intent::Leave {
@@ -122,6 +122,16 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             }
             let wake = self.wait().await;
             debug!(?wake, "woke");
+        }
+    }
+
+    /// Gives up all agents in good order: what happened to them by now is remembered, and what
+    /// happens from now on is left for a successor in this very process to see.
+    pub fn give_up(mut self) {
+        self.executor.give_up();
+        let now = self.clock.now();
+        while let Ok(event) = self.sources.events.try_recv() {
+            self.happened(&event, now);
         }
     }
 

@@ -41,6 +41,8 @@ impl Executor for Notes {
     fn kill(&self, run: RunId) {
         self.0.send(Told::Kill(run)).unwrap();
     }
+
+    fn give_up(&self) {}
 }
 
 /// Remembers nothing.
@@ -102,8 +104,8 @@ impl Stage {
             events: events_seen,
         };
         let effects = (Notes(notes.clone()), Notes(notes), NoMemory);
-        let reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
-        let task = tokio::spawn(reconciler.run());
+        let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
+        let task = tokio::spawn(async move { reconciler.run().await });
         Self { clock, settings, intent, view, events, told, task, entities: Mutex::default() }
     }
 

@@ -1,22 +1,28 @@
 //! The state directory, and the lock by which one runner at a time has it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, fcntl_lock};
-use rustix::io::Errno;
+use rustix::fs::{FlockOperation, fcntl_lock, fstat, ftruncate};
+use rustix::io::{Errno, FdFlags, fcntl_setfd, pwrite};
+use rustix::stdio::{dup2_stdin, stdin};
 
 /// The mode of the directory: what agents are told is nobody else's business.
 const PRIVATE: u32 = 0o700;
 
-/// A state directory that is ours until this is dropped, or the process ends.
+/// A state directory that is ours until the process ends, whatever program it is by then.
+///
+/// Its lock is a POSIX one: unlike a BSD one it is not inherited by children, so that no agent can
+/// hold it, and it is kept by a process that replaces itself. But it is lost as soon as any
+/// descriptor of its file is closed. So there is only one, in the place of stdin, which a runner
+/// does not read: that is where its successor finds it.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// A POSIX lock: unlike a BSD one it is not inherited, so that no agent can hold it.
-    _lock: File,
 }
 
 /// Why the directory cannot be had.
@@ -41,7 +47,8 @@ pub enum DirectoryError {
 }
 
 impl Directory {
-    /// Makes the directory if it is not there, and takes its lock.
+    /// Makes the directory if it is not there, and takes its lock, or finds that this process has
+    /// it already. Takes the place of stdin.
     ///
     /// # Errors
     /// [`DirectoryError::Held`] if another runner has it; nothing was changed then.
@@ -50,15 +57,11 @@ impl Directory {
         DirBuilder::new().recursive(true).mode(PRIVATE).create(path).map_err(unusable)?;
         let path = path.canonicalize().map_err(unusable)?;
         let lock_path = path.join("lock");
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(unusable)?;
-        match fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        if !is_stdin(&lock_path) {
+            open_as_stdin(&lock_path).map_err(unusable)?;
+        }
+        let lock = stdin();
+        match fcntl_lock(lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::AGAIN | Errno::ACCESS) => {
                 let holder = fs::read_to_string(&lock_path).unwrap_or_default();
@@ -68,9 +71,21 @@ impl Directory {
             Err(errno) => return Err(unusable(errno.into())),
         }
         fs::set_permissions(&path, Permissions::from_mode(PRIVATE)).map_err(unusable)?;
+        let holder = format!("{}\n", std::process::id());
         // A full disk has no room for the name, which is for people; the lock holds without it.
-        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path, _lock: lock })
+        let _ = ftruncate(lock, 0).and_then(|()| pwrite(lock, holder.as_bytes(), 0));
+        let directory = Self { path };
+        directory.hand_on(false).map_err(unusable)?;
+        Ok(directory)
+    }
+
+    /// Whether the lock outlives an exec: for a successor in this very process, never for a child.
+    ///
+    /// # Errors
+    /// If the system refuses; then nothing has changed.
+    pub fn hand_on(&self, yes: bool) -> io::Result<()> {
+        let flags = if yes { FdFlags::empty() } else { FdFlags::CLOEXEC };
+        Ok(fcntl_setfd(stdin(), flags)?)
     }
 
     /// Where it is, with symbolic links resolved.
@@ -78,4 +93,16 @@ impl Directory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Whether stdin is this file: then the program that this process was before has locked it.
+fn is_stdin(path: &Path) -> bool {
+    let (Ok(file), Ok(stdin)) = (fs::metadata(path), fstat(stdin())) else { return false };
+    (file.dev(), file.ino()) == (stdin.st_dev, stdin.st_ino)
+}
+
+fn open_as_stdin(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    Ok(dup2_stdin(options.open(path)?)?)
 }

@@ -47,7 +47,9 @@ pub fn restore(memory: Memory, found: Vec<Found>, now: Time) -> Inheritance {
     for (id, agent) in &mut observed.agents {
         let Some(run) = agent.run() else { continue };
         let recorded = memory.identities.get(&run).copied();
-        let by_record = recorded.map(|identity| Adopted { run, identity, gate: false });
+        // What is not known to have started may be a gate that was closed.
+        let gate = matches!(agent.phase, Phase::Starting { .. });
+        let by_record = recorded.map(|identity| Adopted { run, identity, gate });
         match living.get(id).copied().or(by_record) {
             Some(adopted) => {
                 adopt(agent, adopted.identity);

@@ -33,7 +33,12 @@ struct Said {
 
 impl Process {
     pub(crate) fn start(args: &[&str], cwd: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_runner"))
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_runner")), args, cwd)
+    }
+
+    /// From this copy of the binary.
+    pub(crate) fn start_program(program: &Path, args: &[&str], cwd: &Path) -> Self {
+        let mut child = Command::new(program)
             .args(["--log-format", "json"])
             .args(args)
             .current_dir(cwd)

@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod logs;
 mod reload;
+mod replace;
 mod scripted;
 mod shutdown;
 mod survival;

@@ -21,6 +21,8 @@ pub(super) struct Leader {
     pid: Pid,
     pidfd: AsyncFd<OwnedFd>,
     kinship: Kinship,
+    /// Whether it may end as a gate that never became an agent.
+    gate: bool,
 }
 
 /// Whose child it is, and so what keeps the group's number from becoming another's.
@@ -30,25 +32,29 @@ enum Kinship {
     Child,
     /// Somebody else's, who reaps it at any time. A process of the group is one that was there
     /// while the leader lived, or that has the marker in its environment.
-    Adopted { start: u64, marker: String, gate: bool },
+    Adopted { start: u64, marker: String },
 }
 
 impl Leader {
     /// Takes charge of a child that nobody else waits for.
     pub(super) fn watch(pid: Pid, pidfd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { pid, pidfd: pidfd::register(pidfd)?, kinship: Kinship::Child })
+        Ok(Self { pid, pidfd: pidfd::register(pidfd)?, kinship: Kinship::Child, gate: false })
     }
 
-    /// Takes charge of a process that is not our child; none if it is not there any more.
+    /// Takes charge of a process that another runner started, or this process before it became
+    /// this program; none if it is not there any more.
     pub(super) fn adopt(adoption: &Adoption) -> io::Result<Option<Self>> {
         let start = adoption.identity.start;
         let Some(pid) = i32::try_from(adoption.identity.pid).ok().and_then(Pid::from_raw) else {
             return Ok(None);
         };
-        let Some(pidfd) = pidfd::open_started_at(pid, start)? else { return Ok(None) };
-        let marker = adoption.marker.clone();
-        let kinship = Kinship::Adopted { start, marker, gate: adoption.gate };
-        Ok(Some(Self { pid, pidfd: pidfd::register(pidfd)?, kinship }))
+        let Some((pidfd, found)) = pidfd::open_started_at(pid, start)? else { return Ok(None) };
+        let kinship = if found.is_child() {
+            Kinship::Child
+        } else {
+            Kinship::Adopted { start, marker: adoption.marker.clone() }
+        };
+        Ok(Some(Self { pid, pidfd: pidfd::register(pidfd)?, kinship, gate: adoption.gate }))
     }
 
     /// Its process id, and its group's.
@@ -70,17 +76,17 @@ impl Leader {
     /// that the runtime ends.
     pub(super) async fn exited(&self) -> io::Result<Exit> {
         pidfd::ended(&self.pidfd).await?;
-        match &self.kinship {
+        let exit = match &self.kinship {
             Kinship::Child => {
                 let status = self.look(WaitIdOptions::NOWAIT)?;
-                Ok(status.as_ref().map_or(Exit::Unknown, exit_of))
+                status.as_ref().map_or(Exit::Unknown, exit_of)
             }
-            Kinship::Adopted { start, gate, .. } => {
+            Kinship::Adopted { start, .. } => {
                 let pidfd = self.pidfd.get_ref().as_fd();
-                let exit = pidfd::exit_of_stranger(pidfd, self.pid, *start);
-                Ok(if *gate && is_gates_own(exit) { Exit::Unknown } else { exit })
+                pidfd::exit_of_stranger(pidfd, self.pid, *start)
             }
-        }
+        };
+        Ok(if self.gate && is_gates_own(exit) { Exit::Unknown } else { exit })
     }
 
     /// Sends a signal to this process alone.

@@ -39,6 +39,7 @@ use self::group::Groups;
 use self::leader::Leader;
 use self::reaper::Reaper;
 use self::run::{Order, adopt, supervise};
+use self::tree::Tree;
 use super::{Adoption, Event, Executor, Record, SpawnRequest};
 use crate::plan::RunId;
 
@@ -66,8 +67,8 @@ struct Shared {
     gate: Vec<String>,
     record: Arc<dyn Record>,
     events: UnboundedSender<Event>,
-    /// The runs that are not over.
-    runs: Mutex<HashMap<RunId, UnboundedSender<Order>>>,
+    /// The runs that are not over; none once they were given up.
+    runs: Mutex<Option<HashMap<RunId, UnboundedSender<Order>>>>,
 }
 
 impl Local {
@@ -97,7 +98,7 @@ impl Local {
             gate,
             record,
             events,
-            runs: Mutex::default(),
+            runs: Mutex::new(Some(HashMap::new())),
         };
         (Self { runtime, shared: Arc::new(shared) }, received)
     }
@@ -112,7 +113,7 @@ impl Local {
     }
 
     fn order(&self, run: RunId, order: Order) {
-        if let Some(orders) = self.shared.runs().get(&run) {
+        if let Some(orders) = self.shared.runs().as_ref().and_then(|runs| runs.get(&run)) {
             // It fails if the run was over a moment ago: then there is nothing to do.
             let _ = orders.send(order);
         }
@@ -123,7 +124,9 @@ impl Local {
     /// What the run's task is told from here on.
     fn orders_for(&self, run: RunId) -> UnboundedReceiver<Order> {
         let (sender, orders) = mpsc::unbounded_channel();
-        self.shared.runs().insert(run, sender);
+        if let Some(runs) = &mut *self.shared.runs() {
+            runs.insert(run, sender);
+        }
         orders
     }
 }
@@ -138,6 +141,10 @@ impl Executor for Local {
         let orders = self.orders_for(adoption.run);
         // Opened here and now: from here on its end is seen, and how.
         let leader = Leader::adopt(&adoption);
+        if let Ok(Some(leader)) = &leader {
+            // It may be a child of ours, from before this process became this program.
+            self.shared.reaper.keep(leader.pid());
+        }
         self.runtime.spawn(adopt((adoption, leader), orders, Arc::clone(&self.shared)));
     }
 
@@ -148,22 +155,36 @@ impl Executor for Local {
     fn kill(&self, run: RunId) {
         self.order(run, Order::Kill);
     }
+
+    fn give_up(&self) {
+        self.shared.runs().take();
+    }
 }
 
 impl Shared {
-    fn runs(&self) -> MutexGuard<'_, HashMap<RunId, UnboundedSender<Order>>> {
+    fn runs(&self) -> MutexGuard<'_, Option<HashMap<RunId, UnboundedSender<Order>>>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, event: Event) {
-        // Nobody listens once the loop has ended; the agents are looked after all the same.
-        let _ = self.events.send(event);
+        let runs = self.runs();
+        if runs.is_some() {
+            // Nobody listens once the loop has ended; the agents are looked after all the same.
+            let _ = self.events.send(event);
+        }
     }
 
-    /// The last word about a run.
-    fn end(&self, run: RunId, event: Event) {
-        self.runs().remove(&run);
-        self.tell(event);
+    /// The last word about a run, and about its tree if there is one. Both or neither: an exit
+    /// that is told to nobody must still be there for the successor to see.
+    fn end(&self, run: RunId, tree: Option<Tree>, event: Event) {
+        let mut runs = self.runs();
+        let Some(runs) = &mut *runs else { return };
+        let reap = |tree: Tree| self.reaper.free(tree.pid(), || tree.reap());
+        if let Some(Err(error)) = tree.map(reap) {
+            tracing::error!(%run, %error, "cannot reap an agent");
+        }
+        runs.remove(&run);
+        let _ = self.events.send(event);
     }
 }
 

@@ -18,8 +18,9 @@ pub(super) fn open(pid: Pid) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Opens the pidfd of the process that has this number *and* was started at this time; none if
-/// there is no such process any more. The number alone may be another's by now.
-pub(super) fn open_started_at(pid: Pid, start: u64) -> io::Result<Option<OwnedFd>> {
+/// there is no such process any more. The number alone may be another's by now. The zombie of a
+/// child of ours is there: nobody else can reap it.
+pub(super) fn open_started_at(pid: Pid, start: u64) -> io::Result<Option<(OwnedFd, Stat)>> {
     let pidfd = match open(pid) {
         Ok(pidfd) => pidfd,
         Err(rustix::io::Errno::SRCH) => return Ok(None),
@@ -27,7 +28,9 @@ pub(super) fn open_started_at(pid: Pid, start: u64) -> io::Result<Option<OwnedFd
     };
     // Read after the pidfd was opened: if it fits, the pidfd is of that very process.
     match stat(pid) {
-        Ok(now) if now.start == start && now.state != 'Z' => Ok(Some(pidfd)),
+        Ok(now) if now.start == start && (now.state != 'Z' || now.is_child()) => {
+            Ok(Some((pidfd, now)))
+        }
         Ok(_) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -39,6 +42,8 @@ pub(super) fn open_started_at(pid: Pid, start: u64) -> io::Result<Option<OwnedFd
 pub(super) struct Stat {
     /// `R`, `S`, `Z` and so on.
     pub(super) state: char,
+    /// Its parent; 0 if that is not of this PID namespace.
+    parent: i32,
     /// Its process group; 0 if that is of another PID namespace.
     pub(super) group: i32,
     /// Its session; 0 likewise.
@@ -47,6 +52,13 @@ pub(super) struct Stat {
     pub(super) start: u64,
     /// Its wait status; 0 while it runs.
     status: i32,
+}
+
+impl Stat {
+    /// Whether it is a child of this process, started by it or by the program that it was before.
+    pub(super) fn is_child(&self) -> bool {
+        self.parent == rustix::process::getpid().as_raw_nonzero().get()
+    }
 }
 
 pub(super) fn stat(pid: Pid) -> io::Result<Stat> {
@@ -58,9 +70,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
     // The name before it may hold anything, brackets and spaces too.
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<_> = rest.split_whitespace().collect();
-    // Numbered from 3 in proc_pid_stat(5): 3 is the state, 5 and 6 the group and session, 22 the start, 52 the exit code.
+    // Numbered from 3 in proc_pid_stat(5): 3 is the state, 4 the parent, 5 and 6 the group and
+    // session, 22 the start, 52 the exit code.
     Some(Stat {
         state: fields.first()?.chars().next()?,
+        parent: fields.get(4 - 3)?.parse().ok()?,
         group: fields.get(5 - 3)?.parse().ok()?,
         session: fields.get(6 - 3)?.parse().ok()?,
         start: fields.get(22 - 3)?.parse().ok()?,

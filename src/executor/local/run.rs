@@ -60,7 +60,7 @@ pub(super) async fn supervise(
     let tree = match begin(request, &shared).await {
         Ok(tree) => tree,
         Err(error) => {
-            return shared.end(run, Event::SpawnFailed { run, error: error.to_string() });
+            return shared.end(run, None, Event::SpawnFailed { run, error: error.to_string() });
         }
     };
     shared.tell(Event::Started { run, pid: tree.pid().as_raw_nonzero().get().unsigned_abs() });
@@ -100,15 +100,12 @@ async fn see_through(run: RunId, tree: Tree, orders: UnboundedReceiver<Order>, s
     match orders.heed_until(tree.leader_exited(), &tree, Phase::Led).await {
         Ok(exit) => {
             emptied(&mut orders, &tree, shared, exit).await;
-            if let Err(error) = shared.reaper.free(tree.pid(), || tree.reap()) {
-                tracing::error!(%run, %error, "cannot reap an agent");
-            }
-            shared.end(run, Event::Gone { run, exit });
+            shared.end(run, Some(tree), Event::Gone { run, exit });
         }
         Err(error) => {
             // Its pid may be another's by now: there is nothing left that we may do.
             tracing::error!(%run, %error, "the exit of an agent was lost");
-            shared.end(run, Event::Gone { run, exit: UNKNOWN });
+            shared.end(run, None, Event::Gone { run, exit: UNKNOWN });
         }
     }
 }
@@ -176,7 +173,7 @@ async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, share
     if let Some(cgroup) = &cgroup {
         release(cgroup);
     }
-    shared.end(run, Event::Gone { run, exit: UNKNOWN });
+    shared.end(run, None, Event::Gone { run, exit: UNKNOWN });
 }
 
 /// Waits until no process lives in the tree of a leader that has ended, and tells if there is

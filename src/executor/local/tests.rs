@@ -140,7 +140,7 @@ impl Rig {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let child = waitid(WaitId::Pid(raw(pid)), options);
         assert_eq!(child.err(), Some(rustix::io::Errno::CHILD), "{run} was not reaped");
-        assert!(!self.local.shared.runs().contains_key(&run));
+        assert!(!self.local.shared.runs().as_ref().unwrap().contains_key(&run));
         exit
     }
 

@@ -210,7 +210,7 @@ async fn a_hundred_at_once_are_started_and_gone() {
     for &run in &runs {
         assert_eq!(rig.gone(run).await, SIGKILL);
     }
-    assert!(rig.local.shared.runs().is_empty());
+    assert!(rig.local.shared.runs().as_ref().unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
