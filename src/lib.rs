@@ -7,6 +7,8 @@ pub mod clock;
 pub mod config;
 pub mod discovery;
 pub mod executor;
+#[doc(hidden)]
+pub mod fault;
 pub mod plan;
 pub mod reconcile;
 pub mod state;

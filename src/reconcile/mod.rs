@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::discovery::View;
 use crate::executor::local::survey::{INSTANCE, RUN};
 use crate::executor::{Adoption, Event, Executor, SpawnRequest};
+use crate::fault::{self, Point};
 use crate::plan::{
     Action, Arrival, Contact, Desired, EntityId, Intent, Membership, Observed, Outcome, Phase,
     Plan, RunId, Start, Time, Verb, plan,
@@ -317,8 +318,14 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 None => self.memory.forgotten(id),
             }
             match verb {
-                Verb::Start(start) => self.start(id, start),
-                Verb::Stop { run, .. } => self.executor.terminate(*run),
+                Verb::Start(start) => {
+                    fault::reach(Point::StartNoted);
+                    self.start(id, start);
+                }
+                Verb::Stop { run, .. } => {
+                    fault::reach(Point::StopNoted);
+                    self.executor.terminate(*run);
+                }
                 Verb::Kill { run, .. } => self.executor.kill(*run),
                 Verb::Forget { .. }
                 | Verb::BackOff { .. }

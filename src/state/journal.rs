@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::executor::{Identity, Record};
+use crate::fault::{self, Point};
 use crate::plan::{Agent, Arrival, EntityId, RunId};
 use crate::reconcile::Remember;
 
@@ -251,8 +252,7 @@ impl Inner {
         let text = line(&fact)?;
         self.memory.learn(fact);
         let Some(appended) = &mut self.file else { return Ok(()) };
-        appended.file.write_all(text.as_bytes())?;
-        appended.size += text.len() as u64;
+        appended.write(text.as_bytes())?;
         if appended.size > LEAST_COMPACTION.max(appended.compacted.saturating_mul(2)) {
             self.write_anew()?;
         }
@@ -267,6 +267,19 @@ impl Inner {
     }
 }
 
+impl Appended {
+    /// In one call, but for tests: nobody else could see half a line.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let (one, other) = line.split_at(if fault::ENABLED { line.len() / 2 } else { 0 });
+        self.file.write_all(one)?;
+        fault::reach(Point::JournalTorn);
+        self.file.write_all(other)?;
+        fault::reach(Point::JournalWritten);
+        self.size += line.len() as u64;
+        Ok(())
+    }
+}
+
 /// Writes the whole memory to a new file that then takes the place of the old one.
 fn write_anew(path: &Path, memory: &Memory) -> io::Result<(File, u64)> {
     let next = path.with_extension("next");
@@ -277,11 +290,13 @@ fn write_anew(path: &Path, memory: &Memory) -> io::Result<(File, u64)> {
     let _ = fs::remove_file(&next);
     let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&next)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
+    fault::reach(Point::JournalCopied);
     if let Err(error) = written.and_then(|()| fs::rename(&next, path)) {
         // On a full disk, half of it would take the room that agents need.
         let _ = fs::remove_file(&next);
         return Err(error);
     }
+    fault::reach(Point::JournalReplaced);
     Ok((file, text.len() as u64))
 }
 

@@ -38,10 +38,12 @@ impl Process {
 
     /// From this copy of the binary.
     pub(crate) fn start_program(program: &Path, args: &[&str], cwd: &Path) -> Self {
-        let mut child = Command::new(program)
-            .args(["--log-format", "json"])
-            .args(args)
-            .current_dir(cwd)
+        Self::run(Command::new(program).args(["--log-format", "json"]).args(args).current_dir(cwd))
+    }
+
+    /// A runner whose command line is complete.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -125,7 +127,7 @@ impl Process {
         code
     }
 
-    fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 }

@@ -9,6 +9,7 @@
 
 mod command_line;
 mod demo;
+mod faults;
 mod full_disk;
 mod harness;
 mod hostile;

@@ -137,6 +137,8 @@ fn killed_at_random_moments_it_never_doubles_an_agent() {
         runner.kill();
         runner.start_again();
     }
+    // One that begins while the file is half written would rightly refuse it.
+    runner.process.event_of_all(0, "runner.started");
     runner.save(&crashing.replace("\"150\"", "\"100000\""));
     let until = Instant::now() + PATIENCE;
     let steady = |runner: &Runner| {

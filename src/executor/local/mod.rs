@@ -41,6 +41,7 @@ use self::reaper::Reaper;
 use self::run::{Order, adopt, supervise};
 use self::tree::Tree;
 use super::{Adoption, Event, Executor, Record, SpawnRequest};
+use crate::fault::{self, Point};
 use crate::plan::RunId;
 
 pub use self::log_name::log_name;
@@ -183,6 +184,7 @@ impl Shared {
         if let Some(Err(error)) = tree.map(reap) {
             tracing::error!(%run, %error, "cannot reap an agent");
         }
+        fault::reach(Point::Reaped);
         runs.remove(&run);
         let _ = self.events.send(event);
     }

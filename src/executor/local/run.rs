@@ -17,6 +17,7 @@ use super::start::{StartError, Started, start};
 use super::survey::{INSTANCE, RUN};
 use super::tree::{Others, Tree, others, release};
 use crate::executor::{Adoption, Event, SpawnRequest};
+use crate::fault::{self, Point};
 use crate::plan::{Exit, RunId};
 
 /// The time until another try if a group cannot be looked at, for want of descriptors mostly.
@@ -243,6 +244,10 @@ impl Orders {
                 tree.kill(others)
             }
         };
+        fault::reach(match order {
+            Order::Terminate => Point::StopSent,
+            Order::Kill => Point::KillSent,
+        });
         if let Err(error) = sent {
             tracing::warn!(run = %self.run, ?order, %error, "cannot signal an agent");
         }

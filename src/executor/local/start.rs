@@ -20,6 +20,7 @@ use super::logs::{self, Opened};
 use super::tree::Cgroup;
 use super::{Shared, pidfd};
 use crate::executor::{Identity, SpawnRequest, gate};
+use crate::fault::{self, Point};
 use crate::plan::AgentSpec;
 
 /// Why there is no process.
@@ -61,18 +62,22 @@ pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, St
     let (ours, theirs) = UnixStream::pair().map_err(|error| StartError::Gate { error })?;
     let pid = spawn_gate(request, &with.gate, theirs, &log)?;
     with.reaper.keep(pid);
+    fault::reach(Point::GateStarted);
     // While it is a gate: what an agent starts is born where the agent is.
     let cgroup = with.trees.hold(request.run, pid).map_err(|error| {
         with.reaper.free(pid, || abandon(pid, None));
         StartError::Cgroup { error }
     })?;
+    fault::reach(Point::GateHeld);
     let opened = identify(pid).and_then(|(pidfd, identity)| {
         with.record.identity(request.run, identity);
+        fault::reach(Point::GateRecorded);
         // An agent is worth more than the head of its log, for which a full disk has no room.
         if let Err(error) = log.write_header(request, identity.pid) {
             tracing::debug!(run = %request.run, %error, "the head of a log is missing");
         }
         gate::open(ours)?;
+        fault::reach(Point::GateOpened);
         Ok(pidfd)
     });
     match opened {
