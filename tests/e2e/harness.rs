@@ -199,7 +199,11 @@ impl Runner {
 
     /// Its agents, as the processes themselves show it.
     pub(crate) fn agents(&self) -> Vec<Found> {
-        let instance = self.dir.path().join("state").canonicalize().unwrap();
+        // It may be a link, or not be there yet.
+        let state = self.dir.path().join("state");
+        let instance = state
+            .canonicalize()
+            .unwrap_or_else(|_| self.dir.path().canonicalize().unwrap().join("state"));
         survey(instance.to_str().unwrap()).unwrap()
     }
 
