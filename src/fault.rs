@@ -41,6 +41,8 @@ points! {
     StopNoted = "stop-noted",
     /// The agent was told to end.
     StopSent = "stop-sent",
+    /// A kill is written down; the agent lives.
+    KillNoted = "kill-noted",
     /// The agent was killed.
     KillSent = "kill-sent",
     /// An agent is over, and was reaped; it is not written down.

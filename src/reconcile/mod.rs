@@ -104,9 +104,20 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         }
         for (id, agent) in &self.observed.agents {
             self.memory.agent(id, agent);
+            self.tell_again(&agent.phase);
         }
         report::resumed(&self.observed, adopted);
         self
+    }
+
+    /// What is written down before it is done may not have been done.
+    fn tell_again(&self, phase: &Phase) {
+        let Phase::Stopping(stopping) = phase else { return };
+        if stopping.killed {
+            self.executor.kill(stopping.run);
+        } else if stopping.deadline.is_some() {
+            self.executor.terminate(stopping.run);
+        }
     }
 
     /// Runs until it was told to stop and no agent is left, or to leave the agents alone; returns
@@ -326,7 +337,10 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                     fault::reach(Point::StopNoted);
                     self.executor.terminate(*run);
                 }
-                Verb::Kill { run, .. } => self.executor.kill(*run),
+                Verb::Kill { run, .. } => {
+                    fault::reach(Point::KillNoted);
+                    self.executor.kill(*run);
+                }
                 Verb::Forget { .. }
                 | Verb::BackOff { .. }
                 | Verb::AwaitWorld { .. }

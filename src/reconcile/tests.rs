@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::executor::{Identity, logs};
 use crate::plan::fixture::{entity, rules, template};
-use crate::plan::{Agent, Answer, Entity, Exit, Heard, Site};
+use crate::plan::{Agent, Answer, Entity, Exit, Heard, Site, StopReason, Stopping};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
@@ -283,33 +283,40 @@ async fn to_leave_is_to_end_at_once_and_stop_nobody() {
     assert_eq!(stage.task.await.unwrap(), Intent::Leave);
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_another_loop_left_is_adopted_and_not_started_again() {
+/// What a loop left of alice, its only agent, with process 77 and run 9.
+fn left_behind(phase: Phase) -> Inheritance {
     let alice = EntityId::new("alice").unwrap();
     let site = Site { server: "one:1".to_owned(), runner: "/bin/runner".to_owned() };
     let spec = crate::plan::AgentSpec::resolve(&template("default"), &entity("alice"), &site);
-    let identity = Identity { pid: 77, start: 1 };
     let agent = Agent {
         incarnation: 0,
         template: "default".to_owned(),
         spec: Arc::new(spec),
         grace: Duration::from_secs(5),
         attempts: 2,
-        phase: Phase::Running {
-            run: RunId(9),
-            pid: 77,
-            since: Time::default(),
-            lease: crate::plan::Lease::Unknown,
-        },
+        phase,
     };
-    let observed =
-        Observed { agents: [(alice.clone(), agent)].into(), next_run: 10, ..Observed::default() };
+    let identity = Identity { pid: 77, start: 1 };
     let adopted = Adopted { run: RunId(9), identity, gate: false };
-    let mut stage = Stage::resumed(Inheritance {
-        observed,
+    Inheritance {
+        observed: Observed {
+            agents: [(alice.clone(), agent)].into(),
+            next_run: 10,
+            ..Observed::default()
+        },
         adoptions: [(alice, adopted)].into(),
         arrivals: Some(BTreeMap::new()),
-    });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_loop_left_is_adopted_and_not_started_again() {
+    let mut stage = Stage::resumed(left_behind(Phase::Running {
+        run: RunId(9),
+        pid: 77,
+        since: Time::default(),
+        lease: crate::plan::Lease::Unknown,
+    }));
     assert_eq!(stage.next().await, Told::Adopt(RunId(9), 77));
     stage.answer(&["alice"]);
     assert_eq!(stage.within(Duration::from_secs(60)).await, None);
@@ -317,4 +324,23 @@ async fn what_another_loop_left_is_adopted_and_not_started_again() {
     assert_eq!(stage.next().await, Told::Ask);
     stage.answer_again();
     assert_eq!(stage.next().await, Told::Spawn(RunId(10), "alice".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_was_written_down_and_may_not_have_been_done_is_done_again() {
+    let stopping = Stopping {
+        run: RunId(9),
+        started: Time::default(),
+        why: StopReason::EntityGone,
+        deadline: Some(Time::default() + Duration::from_secs(5)),
+        killed: false,
+    };
+    let mut stage = Stage::resumed(left_behind(Phase::Stopping(stopping.clone())));
+    assert_eq!(stage.next().await, Told::Adopt(RunId(9), 77));
+    assert_eq!(stage.next().await, Told::Terminate(RunId(9)));
+
+    let killed = Stopping { killed: true, ..stopping };
+    let mut stage = Stage::resumed(left_behind(Phase::Stopping(killed)));
+    assert_eq!(stage.next().await, Told::Adopt(RunId(9), 77));
+    assert_eq!(stage.next().await, Told::Kill(RunId(9)));
 }

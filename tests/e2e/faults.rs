@@ -27,7 +27,8 @@ fn died_before(runner: &mut Runner, ids: &[&str]) -> bool {
         if running == wanted && agents.iter().all(|agent| !agent.gate) {
             return false;
         }
-        assert!(Instant::now() < until, "{wanted:?}, but {agents:?}");
+        let said = || runner.process.transcript();
+        assert!(Instant::now() < until, "{wanted:?}, but {running:?}; it said:\n{}", said());
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -79,6 +79,11 @@ impl Process {
         self.said.lines.lock().unwrap().0.len()
     }
 
+    /// All that it has said, for the message of a test that fails.
+    pub(crate) fn transcript(&self) -> String {
+        text(&self.said.lines.lock().unwrap().0)
+    }
+
     /// All that it has said with this `event`, after `mark`.
     pub(crate) fn all_after(&self, mark: usize, event: &str) -> Vec<Value> {
         let lines = self.said.lines.lock().unwrap();
@@ -97,8 +102,7 @@ impl Process {
             looked = lines.0.len();
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || lines.1 {
-                let all: Vec<_> = lines.0.iter().map(ToString::to_string).collect();
-                panic!("no {what}; it said:\n{}", all.join("\n"));
+                panic!("no {what}; it said:\n{}", text(&lines.0));
             }
             lines = self.said.more.wait_timeout(lines, left).unwrap().0;
         }
@@ -130,6 +134,10 @@ impl Process {
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
+}
+
+fn text(lines: &[Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 impl Drop for Process {
