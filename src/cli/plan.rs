@@ -20,7 +20,7 @@ use crate::discovery::{self, View};
 use crate::executor::local::survey::{Found, survey};
 use crate::plan::{
     Agent, AgentSpec, Answer, Arrival, Contact, Desired, Entities, Entity, EntityId, Heard, Intent,
-    Lease, Membership, Observed, Phase, Rules, RunId, Site, Time, Want, Wants, plan,
+    Lease, Membership, Observed, Phase, Rules, RunId, Site, Spawn, Time, Want, Wants, plan,
 };
 use crate::world::Definition;
 
@@ -52,7 +52,8 @@ async fn show(loaded: &Loaded) -> io::Result<()> {
         Some(server) => ask(config, server, clock).await?,
         None => first_answer_of_demo(config, clock.now())?,
     };
-    let rules = Arc::new(with_absolute_cwds(config));
+    // What would change, not how soon.
+    let rules = Arc::new(Rules { spawn: Spawn::UNBOUNDED, ..with_absolute_cwds(config) });
     let site = Site { server: server.unwrap_or_else(demo_address), runner: runner()? };
     let mut membership = Membership::first(&answer, &rules);
     membership.recall(|id| match found.get(id) {
@@ -162,7 +163,7 @@ fn observed(
         (id.clone(), agent)
     });
     let contact = Contact { reachable: true, asked: Some(answer.at), disrupted: None };
-    Observed { contact, next_run: 0, agents: agents.collect() }
+    Observed { contact, agents: agents.collect(), ..Observed::default() }
 }
 
 /// What the agent was started as. Its own word for it may be out of date (a process can rename

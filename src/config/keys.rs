@@ -11,13 +11,14 @@ pub(super) enum Table {
     Health,
     Discovery,
     Logs,
+    Spawn,
     World,
     Entity,
     Object,
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Root,
         Self::Runner,
         Self::Template,
@@ -26,6 +27,7 @@ impl Table {
         Self::Health,
         Self::Discovery,
         Self::Logs,
+        Self::Spawn,
         Self::World,
         Self::Entity,
         Self::Object,
@@ -41,6 +43,7 @@ impl Table {
                 "health",
                 "discovery",
                 "logs",
+                "spawn",
                 "world",
                 "entities",
                 "objects",
@@ -80,6 +83,7 @@ impl Table {
             Self::Health => &["lease", "lease_grace_ms"],
             Self::Discovery => &["timeout_ms", "removal_confirmations", "hold_fraction", "hold_ms"],
             Self::Logs => &["max_bytes", "keep", "max_total_bytes"],
+            Self::Spawn => &["max_parallel", "per_second"],
             Self::World => &["width", "height", "tick_duration_ms"],
             Self::Entity => {
                 &["id", "type", "x", "y", "tags", "arrives_after_ms", "leaves_after_ms"]
@@ -99,6 +103,7 @@ impl Table {
             Self::Health => "[health]",
             Self::Discovery => "[discovery]",
             Self::Logs => "[logs]",
+            Self::Spawn => "[spawn]",
             Self::World => "[world]",
             Self::Entity => "[[entities]]",
             Self::Object => "[[objects]]",

@@ -1,6 +1,8 @@
-//! The tables `[runner]`, `[jit]`, `[health]`, `[discovery]` and `[logs]`.
+//! The tables `[runner]`, `[jit]`, `[health]`, `[discovery]`, `[logs]` and `[spawn]`.
 
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use super::agents::{self, Inherited};
@@ -10,7 +12,12 @@ use super::near::nearest;
 use super::section::{Found, Section, written};
 use super::server::ServerName;
 use super::{Config, Containment, Logs, OnExit, Overrides, Server, command, demo};
-use crate::plan::{Backoff, Jit, LeaseHealth, Removal, RestartPolicy, Rules};
+use crate::plan::{Backoff, Jit, LeaseHealth, Removal, RestartPolicy, Rules, Spawn};
+
+/// A start under way has a thread of its own.
+const MOST_PARALLEL: i64 = 512;
+/// No machine starts as many.
+const MOST_PER_SECOND: i64 = 1_000_000;
 
 const LAUNCHER: [&str; 4] = ["uv", "run", "python", "-m"];
 
@@ -56,6 +63,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
             backoff: backoff(&runner),
             lease_health: lease_health(root),
             max_agents: usize::try_from(max_agents).unwrap_or(usize::MAX),
+            spawn: spawn(root),
             removal: removal(&discovery),
         },
     }
@@ -204,6 +212,23 @@ fn logs(root: &Section<'_>) -> Logs {
         max_bytes: some(logs.bytes("max_bytes", 10 << 20).value),
         keep: usize::try_from(keep).unwrap_or(usize::MAX),
         max_total_bytes: some(logs.bytes("max_total_bytes", 0).value),
+    }
+}
+
+/// What the file does not say is as it suits the cores: two starts for each, so that one is at work
+/// while the other waits for the disk; and more in a second than a core can make, so that it is
+/// seldom the rate that they wait for.
+fn spawn(root: &Section<'_>) -> Spawn {
+    let spawn = root.table("spawn", Table::Spawn);
+    let cores = thread::available_parallelism().map_or(2, NonZero::get);
+    // The same examples in messages on every machine.
+    let max_parallel = spawn.whole("max_parallel", 1..=MOST_PARALLEL, 4);
+    let per_second = spawn.whole("per_second", 1..=MOST_PER_SECOND, 1000);
+    let given = |found: Found<i64>| found.span().and_then(|_| usize::try_from(found.value).ok());
+    let per_second = given(per_second).unwrap_or(500 * cores);
+    Spawn {
+        max_parallel: given(max_parallel).unwrap_or(2 * cores),
+        per_second: u32::try_from(per_second).unwrap_or(u32::MAX),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::entity::EntityId;
 use super::observed::{Agent, Ended, Lease, Observed, Phase, Stopping};
+use super::pace::Pace;
 use super::reason::{EndReason, ForgetReason, Pending, StartReason, StopReason, WorldReason};
 use super::run::RunId;
 use super::template::{AgentSpec, Arrival, ChosenBy};
@@ -15,8 +16,9 @@ use super::time::Time;
 /// What one pass is to do, and when the next one is due.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// What to do, in this order: removals, conclusions, starts in the order in which their
-    /// entities were first seen. At most one for an entity.
+    /// What to do, in this order: removals, conclusions, starts. Those that had a place and
+    /// newcomers are started in turn; of the former those first that are due the longest, of the
+    /// latter those that were seen first. At most one for an entity.
     pub actions: Vec<Action>,
     /// How many agents are left as they are.
     pub unchanged: usize,
@@ -116,6 +118,8 @@ pub struct Start {
     pub grace: Duration,
     /// Restarts since the last run that was long enough.
     pub attempts: u32,
+    /// What it leaves of the right to start more.
+    pub pace: Pace,
     /// Why.
     pub why: StartReason,
 }
@@ -127,6 +131,7 @@ impl Observed {
         match &action.verb {
             Verb::Start(start) => {
                 self.next_run = self.next_run.max(start.run.0 + 1);
+                self.pace = start.pace;
                 let phase = Phase::Starting { run: start.run, since: now };
                 let agent = Agent {
                     incarnation: start.incarnation,

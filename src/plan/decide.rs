@@ -4,7 +4,10 @@ use super::action::{Action, Plan, Start, Verb};
 use super::desired::{Desired, Intent, Want, Wants};
 use super::entity::EntityId;
 use super::observed::{Agent, Ended, Lease, Observed, Phase, Stopping};
-use super::reason::{Change, ForgetReason, Pending, StartReason, StopReason, WorldReason};
+use super::pace::Pace;
+use super::reason::{
+    Change, ForgetReason, Pending, StartReason, StopReason, Throttle, WorldReason,
+};
 use super::restart::{Conclusion, attempts_after, conclude};
 use super::run::RunId;
 use super::template::RestartPolicy;
@@ -59,8 +62,10 @@ struct Candidate<'a> {
     want: &'a Want,
     attempts: u32,
     why: StartReason,
-    /// Whether it had a place already: it goes before those that never had one.
+    /// Whether it had a place already, which is kept for it.
     returning: bool,
+    /// Since when it waits; without a time of its own, it goes before all that have one.
+    due: Time,
 }
 
 /// What becomes of an agent, apart from what its own phase asks for.
@@ -259,7 +264,8 @@ impl<'a> Draft<'a> {
                 self.plan.pending.insert(id.clone(), Pending::LeasedElsewhere);
             } else {
                 let why = StartReason::NoAgent;
-                let candidate = Candidate { want, attempts: 0, why, returning: false };
+                let due = Time::default();
+                let candidate = Candidate { want, attempts: 0, why, returning: false, due };
                 self.starts.push((id, candidate));
             }
         }
@@ -267,26 +273,52 @@ impl<'a> Draft<'a> {
         self.plan.pending.extend(unserved.map(|id| (id.clone(), Pending::NoTemplate)));
     }
 
-    /// Starts as many as `max_agents` allows: first those that had a place, then newcomers, both
-    /// in the order in which they were first seen.
+    /// Starts as many as there is room for under `max_agents`, and as fast as they may be.
     fn admit(&mut self) {
         let max = self.desired.rules.max_agents;
-        let live = self.observed.agents.values().filter(|agent| agent.is_live()).count();
-        let reserved = self.observed.agents.values().filter(|agent| agent.keeps_place()).count();
-        let mut starts = std::mem::take(&mut self.starts);
-        starts.sort_by_key(|(_, candidate)| (!candidate.returning, candidate.want.seen));
-        let mut taken = live;
+        let live = self.count(Agent::is_live);
+        let reserved = self.count(Agent::keeps_place);
+        let starts = std::mem::take(&mut self.starts);
+        let (mut returning, mut newcomers): (Vec<_>, Vec<_>) =
+            starts.into_iter().partition(|(_, candidate)| candidate.returning);
+        returning.sort_by_key(|(_, candidate)| (candidate.due, candidate.want.seen));
+        newcomers.sort_by_key(|(_, candidate)| candidate.want.seen);
+        self.crop(&mut returning, max.saturating_sub(live));
+        self.crop(&mut newcomers, max.saturating_sub(live + reserved));
+        self.start(self.observed.pace.alternate(returning, newcomers));
+    }
+
+    /// Lets those wait that are beyond the room.
+    fn crop(&mut self, candidates: &mut Vec<(&'a EntityId, Candidate<'a>)>, room: usize) {
+        let beyond = candidates.drain(room.min(candidates.len())..);
+        self.plan.pending.extend(beyond.map(|(id, _)| (id.clone(), Pending::OverLimit)));
+    }
+
+    /// Starts them in this order, until it is too fast.
+    fn start(&mut self, candidates: impl Iterator<Item = (&'a EntityId, Candidate<'a>)>) {
+        let spawn = self.desired.rules.spawn;
+        let mut pace = self.observed.pace;
+        let mut under_way = self.count(|agent| matches!(agent.phase, Phase::Starting { .. }));
         let mut run = self.observed.next_run;
-        for (id, candidate) in starts {
-            let before = if candidate.returning { taken } else { taken.max(live + reserved) };
-            if before >= max {
-                self.plan.pending.insert(id.clone(), Pending::OverLimit);
-                continue;
+        for (id, candidate) in candidates {
+            if under_way >= spawn.max_parallel {
+                let why = Throttle::MaxParallel(spawn.max_parallel);
+                self.plan.pending.insert(id.clone(), Pending::Turn(why));
+            } else if pace.due(spawn) > self.now {
+                let why = Throttle::PerSecond(spawn.per_second);
+                self.plan.pending.insert(id.clone(), Pending::Turn(why));
+                self.wake(pace.due(spawn));
+            } else {
+                pace = pace.after(spawn, candidate.returning, self.now);
+                self.plan.actions.push(candidate.into_action(id, RunId(run), pace));
+                under_way += 1;
+                run += 1;
             }
-            taken = before + 1;
-            self.plan.actions.push(candidate.into_action(id, RunId(run)));
-            run += 1;
         }
+    }
+
+    fn count(&self, is: impl Fn(&Agent) -> bool) -> usize {
+        self.observed.agents.values().filter(|agent| is(agent)).count()
     }
 
     fn wake(&mut self, at: Time) {
@@ -302,14 +334,32 @@ fn new_incarnation(agent: &Agent, want: &Want) -> Option<(i64, i64)> {
 /// Nothing is started for an entity that the latest answer lacks: its agent could not act.
 fn start_again<'a>(agent: &Agent, want: &'a Want, attempts: u32, why: StartReason) -> Step<'a> {
     if want.present {
-        Step::Start(Candidate { want, attempts, why, returning: agent.keeps_place() })
+        let (returning, due) = (agent.keeps_place(), agent.due());
+        Step::Start(Candidate { want, attempts, why, returning, due })
     } else {
         Step::Pend(Pending::Missing)
     }
 }
 
+impl Agent {
+    /// Since when a start of it is due, which wants one again.
+    fn due(&self) -> Time {
+        match &self.phase {
+            Phase::BackingOff { until, .. } => *until,
+            Phase::Exited(ended)
+            | Phase::AwaitingWorld { ended, .. }
+            | Phase::Completed { ended }
+            | Phase::Failed { ended } => ended.at,
+            Phase::Stopped { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping(_) => Time::default(),
+        }
+    }
+}
+
 impl Candidate<'_> {
-    fn into_action(self, id: &EntityId, run: RunId) -> Action {
+    fn into_action(self, id: &EntityId, run: RunId, pace: Pace) -> Action {
         let start = Start {
             run,
             incarnation: self.want.incarnation,
@@ -319,6 +369,7 @@ impl Candidate<'_> {
             grace: self.want.template.grace,
             spec: self.want.spec.clone(),
             attempts: self.attempts,
+            pace,
             why: self.why,
         };
         Action { id: id.clone(), verb: Verb::Start(start) }

@@ -40,6 +40,7 @@ pub(crate) fn rules(templates: Vec<Template>) -> Rules {
         },
         lease_health: None,
         max_agents: 1000,
+        spawn: Spawn::UNBOUNDED,
         removal: Removal { confirmations: 3, hold_fraction: 0.5, hold: Duration::from_secs(30) },
     }
 }

@@ -22,6 +22,7 @@ pub mod entity;
 pub(crate) mod fixture;
 pub mod membership;
 pub mod observed;
+pub mod pace;
 pub mod reason;
 pub mod restart;
 pub mod run;
@@ -35,7 +36,10 @@ pub use desired::{Desired, Intent, Want, Wants};
 pub use entity::{BadEntity, Entity, EntityId};
 pub use membership::{Contact, Hold, Membership};
 pub use observed::{Agent, Ended, Lease, Observed, Outcome, Phase, Stopping};
-pub use reason::{Change, EndReason, ForgetReason, Pending, StartReason, StopReason, WorldReason};
+pub use pace::{Pace, Spawn};
+pub use reason::{
+    Change, EndReason, ForgetReason, Pending, StartReason, StopReason, Throttle, WorldReason,
+};
 pub use run::{Exit, RunId};
 pub use template::{
     AgentSpec, Arrival, Backoff, ChosenBy, Jit, Launch, LeaseHealth, Matcher, PLACEHOLDERS,

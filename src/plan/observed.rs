@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Heard};
 use super::entity::EntityId;
 use super::membership::Contact;
+use super::pace::Pace;
 use super::reason::{StopReason, WorldReason};
 use super::run::{Exit, RunId};
 use super::template::AgentSpec;
@@ -24,6 +25,8 @@ pub struct Observed {
     pub agents: BTreeMap<EntityId, Agent>,
     /// The number of the next run.
     pub next_run: u64,
+    /// What the starts so far leave of the right to start more.
+    pub pace: Pace,
 }
 
 /// The agent of one incarnation of an entity.

@@ -2,6 +2,7 @@
 //! and `runner plan` print it.
 
 use std::fmt;
+use std::ptr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,17 @@ pub enum Pending {
     NoTemplate,
     /// The latest answer lacks it.
     Missing,
+    /// Others are started first.
+    Turn(Throttle),
+}
+
+/// What keeps starts from being made all at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Throttle {
+    /// As many starts as there may be are under way.
+    MaxParallel(usize),
+    /// As many starts as there may be were made within the last second.
+    PerSecond(u32),
 }
 
 /// What of a spec differs.
@@ -129,6 +141,10 @@ impl Change {
     /// What differs between two specs; none if nothing does.
     #[must_use]
     pub fn between(before: &AgentSpec, after: &AgentSpec) -> Option<Self> {
+        // Nearly always: a pass looks at every agent, and is made for every exit.
+        if ptr::eq(before, after) {
+            return None;
+        }
         let change = Self {
             command: before.argv != after.argv,
             env: before.env != after.env,
@@ -223,11 +239,17 @@ impl fmt::Display for ForgetReason {
 
 impl fmt::Display for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::LeasedElsewhere => "somebody else holds the entity's lease",
-            Self::OverLimit => "max_agents are there already",
-            Self::NoTemplate => "no template serves the entity",
-            Self::Missing => "the world does not have the entity at the moment",
-        })
+        match self {
+            Self::LeasedElsewhere => f.write_str("somebody else holds the entity's lease"),
+            Self::OverLimit => f.write_str("max_agents are there already"),
+            Self::NoTemplate => f.write_str("no template serves the entity"),
+            Self::Missing => f.write_str("the world does not have the entity at the moment"),
+            Self::Turn(Throttle::MaxParallel(most)) => {
+                write!(f, "waits for its turn: spawn.max_parallel = {most}")
+            }
+            Self::Turn(Throttle::PerSecond(most)) => {
+                write!(f, "waits for its turn: spawn.per_second = {most}")
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::entity::Entity;
+use super::pace::Spawn;
 
 /// Everything of the configuration that planning depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,8 @@ pub struct Rules {
     pub lease_health: Option<LeaseHealth>,
     /// The most agents that may be alive at once.
     pub max_agents: usize,
+    /// How many starts there may be at once, and in a second.
+    pub spawn: Spawn,
     /// How sure to be before an entity counts as gone.
     pub removal: Removal,
 }

@@ -33,7 +33,11 @@ impl Report {
         }
         let before = std::mem::replace(&mut self.pending, pending.clone());
         let is_new = |(id, why): &(&EntityId, &Pending)| before.get(*id) != Some(*why);
-        let news: Vec<_> = pending.iter().filter(is_new).collect();
+        let is_turn = |(_, why): &(&EntityId, &Pending)| matches!(why, Pending::Turn(_));
+        let (turns, news): (Vec<_>, Vec<_>) = pending.iter().filter(is_new).partition(is_turn);
+        if let Some((_, why)) = turns.first() {
+            debug!(event = "agent.pending", count = turns.len(), reason = %why, "no agent yet");
+        }
         for (id, why) in news.iter().take(MOST_LINES) {
             match why {
                 Pending::NoTemplate => {
@@ -42,7 +46,7 @@ impl Report {
                 Pending::LeasedElsewhere => {
                     info!(event = "agent.pending", entity = %id, reason = %why, "no agent yet");
                 }
-                Pending::OverLimit | Pending::Missing => {
+                Pending::OverLimit | Pending::Missing | Pending::Turn(_) => {
                     debug!(event = "agent.pending", entity = %id, reason = %why, "no agent yet");
                 }
             }

@@ -6,11 +6,14 @@ use super::*;
 use crate::config::keys::Table;
 use crate::config::locate::locate_in;
 use crate::config::{Server, ServerName, parse_world};
-use crate::plan::Launch;
+use crate::plan::{Launch, Spawn};
 
 #[test]
 fn the_file_users_have_today() {
-    insta::assert_debug_snapshot!(good(TODAY));
+    let mut today = good(TODAY);
+    // The same on every machine.
+    today.rules.spawn = Spawn { max_parallel: 4, per_second: 1000 };
+    insta::assert_debug_snapshot!(today);
 }
 
 #[test]
@@ -197,6 +200,20 @@ fn bytes() {
     assert_eq!(brief("[logs]\nmax_bytes = -1").len(), 1);
     let [mistake] = &brief("[runner]\nmax_total_bytes = 1")[..] else { panic!() };
     assert!(mistake.contains("belongs in `[logs]`"), "{mistake}");
+}
+
+#[test]
+fn how_fast_agents_are_started() {
+    let spawn = |keys: &str| good(&format!("[spawn]\n{keys}")).rules.spawn;
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let default =
+        Spawn { max_parallel: 2 * cores, per_second: 500 * u32::try_from(cores).unwrap() };
+    assert_eq!(spawn(""), default);
+    assert_eq!(spawn("per_second = 5"), Spawn { per_second: 5, ..default });
+    assert_eq!(spawn("max_parallel = 1"), Spawn { max_parallel: 1, ..default });
+    for wrong in ["per_second = 0", "per_second = 0.5", "max_parallel = -1", "max_parallel = 513"] {
+        assert_eq!(brief(&format!("[spawn]\n{wrong}")).len(), 1, "{wrong}");
+    }
 }
 
 #[test]

@@ -25,14 +25,11 @@ mod tree;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use rustix::process::Signal;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use self::group::Groups;
@@ -59,8 +56,6 @@ pub struct Local {
 /// What the tasks of all runs have in common.
 #[derive(Debug)]
 struct Shared {
-    /// Held during the blocking part of a start.
-    starts: Semaphore,
     groups: Groups,
     trees: Arc<Trees>,
     reaper: Arc<Reaper>,
@@ -92,7 +87,6 @@ impl Local {
         let runtime = Handle::current();
         let (events, received) = mpsc::unbounded_channel();
         let shared = Shared {
-            starts: Semaphore::new(thread::available_parallelism().map_or(2, NonZero::get)),
             groups: Groups::new(&runtime),
             trees,
             reaper: Arc::default(),

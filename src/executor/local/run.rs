@@ -114,13 +114,10 @@ async fn see_through(run: RunId, tree: Tree, orders: UnboundedReceiver<Order>, s
 /// A process that is watched, or none.
 async fn begin(request: SpawnRequest, shared: &Arc<Shared>) -> Result<Tree, StartError> {
     let program = request.spec.argv.first().cloned().unwrap_or_default();
-    // The semaphore is never closed.
-    let permit = shared.starts.acquire().await;
     let instance = request.markers.get(INSTANCE).map(|value| format!("{INSTANCE}={value}"));
     let marks = instance.map(|marker| marks(request.run, &marker)).unwrap_or_default();
     let with = Arc::clone(shared);
     let started = spawn_blocking(move || start(&request, &with)).await;
-    drop(permit);
     let Started { pid, pidfd, cgroup } = started.map_err(|_| StartError::BrokenOff)??;
     match Leader::watch(pid, pidfd) {
         Ok(leader) => Ok(Tree::new(leader, cgroup, marks)),

@@ -560,6 +560,103 @@ fn those_that_had_a_place_go_first_and_leave_the_rest_to_newcomers() {
 }
 
 #[test]
+fn no_more_are_started_than_the_rate_allows_and_the_next_one_is_due_exactly_then() {
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    scene.change_rules(|rules| rules.spawn = Spawn { max_parallel: 100, per_second: 2 });
+    scene.answer(["a", "b", "c", "d"].map(entity));
+    assert_plan(
+        &scene,
+        "start a: the entity has no agent; template default (default template)
+         start b: the entity has no agent; template default (default template)
+         pending c: waits for its turn: spawn.per_second = 2
+         pending d: waits for its turn: spawn.per_second = 2
+         unchanged 0
+         wake at 1000.500s",
+    );
+    scene.settle();
+    scene.pass(SECOND / 2);
+    assert_plan(
+        &scene,
+        "start c: the entity has no agent; template default (default template)
+         pending d: waits for its turn: spawn.per_second = 2
+         unchanged 2
+         wake at 1001.000s",
+    );
+    // Another rate holds at once.
+    scene.change_rules(|rules| rules.spawn = Spawn::UNBOUNDED);
+    scene.settle();
+    assert_plan(&scene, "unchanged 4");
+}
+
+#[test]
+fn no_more_are_started_at_once_than_may_be_and_the_next_one_when_one_has_started() {
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    scene.change_rules(|rules| rules.spawn = Spawn { max_parallel: 1, per_second: 100 });
+    scene.answer(["a", "b"].map(entity));
+    scene.apply();
+    assert_plan(
+        &scene,
+        "pending b: waits for its turn: spawn.max_parallel = 1
+         unchanged 1",
+    );
+    let now = scene.now;
+    scene.agent("a").started(7, now);
+    assert_plan(
+        &scene,
+        "start b: the entity has no agent; template default (default template)\nunchanged 1",
+    );
+}
+
+#[test]
+fn restarts_and_newcomers_are_started_in_turn_those_that_are_due_longest_first() {
+    let mut scene = Scene::running(&["a", "b", "c"]);
+    scene.pass(20 * SECOND);
+    for id in ["c", "a", "b"] {
+        scene.pass(SECOND / 10);
+        scene.exit(id, Exit::Code(1));
+    }
+    scene.answer(["a", "b", "c", "x", "y"].map(entity));
+    scene.change_rules(|rules| rules.spawn.max_parallel = 0);
+    scene.settle();
+    scene.pass(2 * SECOND);
+    scene.change_rules(|rules| rules.spawn.max_parallel = 5);
+    // The last start was of a newcomer.
+    let restart = "restart 1 of 5 after a crash; template default (default template)";
+    let first = "the entity has no agent; template default (jit.template, as the entity came late)";
+    assert_plan(
+        &scene,
+        &format!(
+            "start c: {restart}\nstart x: {first}\nstart a: {restart}\nstart y: {first}\n\
+             start b: {restart}\nunchanged 0"
+        ),
+    );
+    scene.change_rules(|rules| rules.spawn.max_parallel = 1);
+    scene.apply();
+    let now = scene.now;
+    scene.agent("c").started(7, now);
+    assert_plan(
+        &scene,
+        &format!(
+            "start x: {first}\n\
+             pending a: waits for its turn: spawn.max_parallel = 1\n\
+             pending b: waits for its turn: spawn.max_parallel = 1\n\
+             pending y: waits for its turn: spawn.max_parallel = 1\nunchanged 1"
+        ),
+    );
+}
+
+#[test]
+fn nobody_waits_for_a_turn_to_be_stopped_or_killed() {
+    let mut scene = Scene::running(&["a", "b", "c"]);
+    scene.change_rules(|rules| rules.spawn = Spawn { max_parallel: 1, per_second: 1 });
+    scene.apply();
+    scene.intent = Intent::Stop;
+    assert_eq!(scene.apply().actions.len(), 3);
+    scene.intent = Intent::Kill;
+    assert_eq!(scene.apply().actions.len(), 3);
+}
+
+#[test]
 fn an_agent_in_its_delay_counts_as_unchanged_and_says_when_it_is_due() {
     let mut scene = Scene::running(&["alice", "bob"]);
     scene.pass(20 * SECOND);

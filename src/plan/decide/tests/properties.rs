@@ -33,6 +33,7 @@ enum Happening {
     Gone(usize),
     EditTemplate(u8),
     MaxAgents(usize),
+    Spawn(usize, u32),
     SwitchServer,
 }
 
@@ -52,6 +53,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => id.prop_map(Happening::Gone),
         1 => (0_u8..4).prop_map(Happening::EditTemplate),
         1 => (1_usize..8).prop_map(Happening::MaxAgents),
+        1 => (1_usize..4, 1_u32..4).prop_map(|(most, rate)| Happening::Spawn(most, rate)),
         1 => Just(Happening::SwitchServer),
     ]
 }
@@ -98,6 +100,9 @@ impl Story {
                 template.args = vec![n.to_string()];
             }),
             Happening::MaxAgents(n) => self.scene.change_rules(|rules| rules.max_agents = n),
+            Happening::Spawn(max_parallel, per_second) => self.scene.change_rules(|rules| {
+                rules.spawn = Spawn { max_parallel, per_second };
+            }),
             Happening::SwitchServer => {
                 self.scene.membership = None;
                 self.scene.observed.contact = Contact::default();
@@ -117,10 +122,7 @@ impl Story {
 
 /// Lets a process do what it can do in its phase.
 fn process_event(agent: &mut Agent, happening: &Happening, now: Time) {
-    let (starting, running) = (
-        matches!(agent.phase, Phase::Starting { .. }),
-        matches!(agent.phase, Phase::Running { .. }),
-    );
+    let (starting, running) = (is_starting(agent), matches!(agent.phase, Phase::Running { .. }));
     match *happening {
         Happening::Start(_) if starting => agent.started(7, now),
         Happening::StartFails(_) if starting => {
@@ -135,6 +137,10 @@ fn process_event(agent: &mut Agent, happening: &Happening, now: Time) {
     }
 }
 
+fn is_starting(agent: &Agent) -> bool {
+    matches!(agent.phase, Phase::Starting { .. })
+}
+
 /// What no plan may ever do.
 fn check(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
     let mut ids = BTreeSet::new();
@@ -147,6 +153,12 @@ fn check(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
         "{starts} started above max_agents beside {}",
         live.len()
     );
+    let starting = scene.observed.agents.values().filter(|agent| is_starting(agent)).count();
+    let spawn = scene.rules.spawn;
+    prop_assert!(starts == 0 || starting + starts <= spawn.max_parallel, "{starts} at once");
+    prop_assert!(starts <= spawn.per_second as usize, "{starts} within a second");
+    let waits = plan.pending.values().any(|why| matches!(why, Pending::Turn(_)));
+    prop_assert!(!waits || starting + starts > 0 || plan.wake_at.is_some(), "nobody's turn");
     for Action { id, verb } in &plan.actions {
         prop_assert!(ids.insert(id.clone()), "two actions for {id}");
         let agent = scene.observed.agents.get(id);
@@ -236,4 +248,111 @@ fn converges(mut state: Story) -> Result<(), TestCaseError> {
         prop_assert!(settled, "{id} is {}", state.scene.phase(id));
     }
     Ok(())
+}
+
+/// Agents that crash as soon as they run, and newcomers, under a rate.
+struct Crowd {
+    scene: Scene,
+    ids: Vec<String>,
+    /// When each start was, and of whom.
+    starts: Vec<(Time, EntityId, StartReason)>,
+}
+
+impl Crowd {
+    fn new(crashing: usize, spawn: Spawn) -> Self {
+        let mut scene = Scene::new(rules(vec![template("default")]));
+        scene.change_rules(|rules| {
+            rules.spawn = spawn;
+            rules.backoff.initial = Duration::ZERO;
+            rules.backoff.max_attempts = u32::MAX;
+        });
+        let ids = (0..crashing).map(|n| format!("crashing-{n:03}")).collect();
+        Self { scene, ids, starts: Vec::new() }
+    }
+
+    /// Lets all that run end, the world answer, and the starts be made that may be made, each of
+    /// them at once, until all wait.
+    fn round(&mut self, step: Duration) {
+        self.scene.pass(step);
+        for id in self.scene.observed.live() {
+            let now = self.scene.now;
+            let agent = self.scene.agent(id.as_str());
+            agent.started(7, now);
+            agent.gone(Outcome::Exit(Exit::Code(1)), now);
+        }
+        let entities: Vec<_> = self.ids.iter().map(|id| entity(id)).collect();
+        self.scene.answer(entities);
+        for _ in 0..2 {
+            for Action { id, verb } in self.scene.apply().actions {
+                if let Verb::Start(start) = verb {
+                    self.starts.push((self.scene.now, id, start.why));
+                }
+            }
+        }
+    }
+
+    /// The most starts within any time of this length.
+    fn most_within(&self, window: Duration) -> usize {
+        let counts = self.starts.iter().map(|(from, ..)| {
+            self.starts.iter().filter(|(at, ..)| at >= from && *at < *from + window).count()
+        });
+        counts.max().unwrap_or(0)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 50, ..ProptestConfig::default() })]
+
+    #[test]
+    fn never_more_starts_in_any_time_than_the_bucket_and_what_the_time_brings(
+        crashing in 1_usize..40,
+        per_second in 1_u32..20,
+        steps in proptest::collection::vec(1_u64..400, 1..60),
+    ) {
+        let mut crowd = Crowd::new(crashing, Spawn { max_parallel: 100, per_second });
+        for step in steps {
+            crowd.round(Duration::from_millis(step));
+        }
+        let rate = per_second as usize;
+        for millis in [1, 100, 1000, 3000] {
+            let most = crowd.most_within(Duration::from_millis(millis));
+            let bound = rate + (rate * usize::try_from(millis).unwrap()).div_ceil(1000);
+            prop_assert!(most <= bound, "{most} starts within {millis} ms at {rate}/s");
+        }
+    }
+
+    #[test]
+    fn neither_crashing_agents_nor_newcomers_keep_anybody_waiting(
+        crashing in 10_usize..20,
+        newcomers in 1_usize..20,
+        max_parallel in 1_usize..5,
+        per_second in 5_u32..50,
+    ) {
+        let mut crowd = Crowd::new(crashing, Spawn { max_parallel, per_second });
+        let second = Duration::from_secs(1);
+        while crowd.starts.len() < 2 * crashing {
+            crowd.round(second / 10);
+        }
+        crowd.ids.extend((0..newcomers).map(|n| format!("new-{n:03}")));
+        let mark = crowd.starts.len();
+        let due = |starts: &[(Time, EntityId, StartReason)]| {
+            starts.iter().filter(|(.., why)| *why == StartReason::NoAgent).count()
+        };
+        // In turn: one newcomer for each restart, as long as there are newcomers.
+        while due(&crowd.starts[mark..]) < newcomers {
+            crowd.round(second / 10);
+            let made = crowd.starts.len() - mark;
+            let new = due(&crowd.starts[mark..]);
+            prop_assert!(new == newcomers || new >= made / 2, "{new} newcomers of {made} starts");
+            prop_assert!(new <= made / 2 + 1, "{new} newcomers of {made} starts");
+        }
+        // Then everybody comes round before anybody comes round thrice.
+        let mark = crowd.starts.len();
+        let all = crashing + newcomers;
+        while crowd.starts.len() - mark < 2 * all {
+            crowd.round(second / 10);
+        }
+        let started: BTreeSet<_> = crowd.starts[mark..].iter().map(|(_, id, _)| id).collect();
+        prop_assert_eq!(started.len(), all);
+    }
 }
