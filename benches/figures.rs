@@ -1,7 +1,7 @@
 //! The figures of `design/performance.md`, from the real binary on this machine.
 //!
 //! ```text
-//! cargo build --release --examples && cargo bench --bench figures [-- edit|shutdown|idle|outage|trees]
+//! cargo build --release --examples && cargo bench --bench figures [-- edit|shutdown|idle|outage|trees|storm]
 //! ```
 
 #![expect(
@@ -37,6 +37,7 @@ fn main() {
         ("idle", idle),
         ("outage", outage),
         ("trees", trees),
+        ("storm", storm),
     ];
     for (name, figure) in figures {
         if asked.is_empty() || asked.iter().any(|asked| asked == name) {
@@ -217,4 +218,41 @@ fn outage() {
     let spent = runner.process.all_after(0, "agent.backoff").len();
     println!("outage: 60 s away, all 20 run {took:.1?} after the return, {spent} attempts spent");
     runner.stop();
+}
+
+/// How soon a newcomer starts, and how soon the runner ends, while all others crash and crash.
+fn storm() {
+    let all = 1000;
+    let config = |more: &str| {
+        format!(
+            "[runner]\nserver = \"embedded\"\ninitial_backoff_ms = 0\n\
+             max_restart_attempts = 1000000\nmax_agents = 2000\n\
+             [agents.default]\ncommand = [{program:?}, \"--exit-after-ms\", \"0\", \
+             \"--code\", \"1\"]\n[agents.newcomer]\ncommand = [{program:?}]\n{}{more}",
+            entities(ids("e", all)),
+            program = misbehave(),
+        )
+    };
+    let began = Instant::now();
+    let mut runner = Runner::start(&config(""));
+    runner.process.event_of_all(0, "agents.crash_storm");
+    sleep(Duration::from_secs(10));
+    let mark = runner.process.mark();
+    let saved = Instant::now();
+    runner.save(&config(&entities(["newcomer"])));
+    let starting = runner.process.event(mark, "agent.starting", "newcomer");
+    runner.process.event(mark, "agent.started", "newcomer");
+    let took = saved.elapsed();
+    // Runs are numbered.
+    let starts: f64 = starting["run"].as_str().unwrap().trim_start_matches('#').parse().unwrap();
+    let rate = starts / began.elapsed().as_secs_f64();
+    let told = Instant::now();
+    runner.process.signal(Signal::TERM);
+    assert_eq!(runner.process.ended(), Some(0));
+    let ended = told.elapsed();
+    let (lines, left) = (runner.process.mark(), runner.agents().len());
+    println!(
+        "storm: {all} agents crash at once, {rate:.0} starts/s told in {lines} lines; a newcomer \
+         runs {took:.1?} after the save, all end {ended:.1?} after SIGTERM, {left} left"
+    );
 }

@@ -26,6 +26,7 @@ pub mod pace;
 pub mod reason;
 pub mod restart;
 pub mod run;
+pub mod storm;
 pub mod template;
 pub mod time;
 
@@ -41,6 +42,7 @@ pub use reason::{
     Change, EndReason, ForgetReason, Pending, StartReason, StopReason, Throttle, WorldReason,
 };
 pub use run::{Exit, RunId};
+pub use storm::{Course, Storm, Storms};
 pub use template::{
     AgentSpec, Arrival, Backoff, ChosenBy, Jit, Launch, LeaseHealth, Matcher, PLACEHOLDERS,
     Removal, RestartPolicy, Rules, Site, Template,

@@ -3,6 +3,8 @@
 //! Events only wake it. What is done follows from what is, as the pure room sees it; this room
 //! carries the plan's words to the executor and tells what was done.
 
+mod crashes;
+mod last_words;
 mod parts;
 mod report;
 #[cfg(test)]
@@ -270,7 +272,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     fn happened(&mut self, event: &Event, now: Time) {
         let Some(id) = self.runs.get(&event.run()).cloned() else { return };
         let Some(agent) = self.observed.agents.get_mut(&id) else { return };
-        report::happened(&id, agent, event);
+        self.report.happened(&id, agent, event);
         match event {
             Event::Started { pid, .. } => agent.started(*pid, now),
             Event::LeaderExited { exit, .. } => agent.leader_exited(*exit, now),
@@ -298,7 +300,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             let now = self.clock.now();
             let desired = self.desired();
             let plan = plan(&desired, &self.observed, now);
-            self.wake_at = plan.wake_at;
+            self.report.crashes.calm_down(now);
+            self.wake_at = earliest(plan.wake_at, self.report.crashes.over_at());
             self.report.pending(&plan.pending);
             self.apply(&plan, now);
             if plan.actions.is_empty() {
@@ -321,7 +324,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
 
     fn apply(&mut self, plan: &Plan, now: Time) {
         for action in &plan.actions {
-            report::action(action);
+            let agent = self.observed.agents.get(&action.id);
+            self.report.action((action, agent), &self.settings.log_dir, now);
             self.observed.note(action, now);
             let Action { id, verb } = action;
             match self.observed.agents.get(id) {
@@ -378,6 +382,11 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             reason: start.why.to_string(),
         });
     }
+}
+
+/// The earlier one, if there are two.
+fn earliest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    one.into_iter().chain(other).min()
 }
 
 /// A list of words, as one.

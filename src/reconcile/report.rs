@@ -2,19 +2,28 @@
 //! world once, when it becomes so. The field `event` is stable; the message is for people.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::crashes::Crashes;
 use crate::executor::Event;
 use crate::plan::{
-    Action, Agent, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Pending, Phase, Plan,
-    Refused, Rules, RunId, Start, StopReason, Stopping, Verb,
+    Action, Agent, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Outcome, Pending,
+    Phase, Plan, Refused, Rules, RunId, Start, StopReason, Stopping, Time, Verb,
 };
 
 /// Lines about single entities at one time; beyond that a count is given.
 const MOST_LINES: usize = 20;
+
+/// A line, which is of little interest where another one stands for many of its like.
+macro_rules! tell {
+    ($covered:expr, $level:ident, $($line:tt)+) => {
+        if $covered { debug!($($line)+) } else { $level!($($line)+) }
+    };
+}
 
 /// What was told already, so that it is told once.
 #[derive(Debug, Default)]
@@ -23,6 +32,7 @@ pub(super) struct Report {
     hold: Option<Hold>,
     untracked: usize,
     refused: Arc<Refused>,
+    pub(super) crashes: Crashes,
 }
 
 impl Report {
@@ -105,6 +115,108 @@ impl Report {
             self.refused = Arc::clone(refused);
         }
     }
+
+    /// Tells what happened to an agent, before it is taken in.
+    pub(super) fn happened(&self, id: &EntityId, agent: &Agent, event: &Event) {
+        let run = event.run();
+        match event {
+            Event::Started { pid, .. } => {
+                let covered = self.crashes.cover_restart(agent);
+                tell!(covered, info, event = "agent.started", entity = %id, %run, pid, template = agent.template, "started");
+            }
+            Event::SpawnFailed { error, .. } => {
+                let covered = self.crashes.cover(agent, &Outcome::NotStarted(error.clone()));
+                tell!(covered, error, event = "agent.not_started", entity = %id, %run, %error, "could not be started");
+            }
+            Event::LeaderExited { exit, .. } => {
+                let covered = self.crashes.cover_exit(agent, *exit);
+                tell!(covered, info, event = "agent.leader_exited", entity = %id, %run, %exit, "its first process ended, others live");
+            }
+            Event::Gone { exit, .. } => self.gone(id, agent, *exit, run),
+        }
+    }
+
+    fn gone(&self, id: &EntityId, agent: &Agent, exit: Exit, run: RunId) {
+        match &agent.phase {
+            Phase::Stopping(Stopping { why, .. })
+                if !matches!(why, StopReason::Leftovers { .. }) =>
+            {
+                info!(event = "agent.gone", entity = %id, %run, %exit, reason = %why, "stopped");
+            }
+            Phase::Stopping(_)
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => {
+                let covered = self.crashes.cover_exit(agent, exit);
+                tell!(covered, info, event = "agent.exited", entity = %id, %run, %exit, "ended by itself");
+            }
+        }
+    }
+
+    /// Tells what is done for one entity, and why, before it is done. Also takes in what that says
+    /// of others that fare alike.
+    pub(super) fn action(
+        &mut self,
+        (action, agent): (&Action, Option<&Agent>),
+        log_dir: &Path,
+        now: Time,
+    ) {
+        let Action { id, verb } = action;
+        if let Some(agent) = agent {
+            self.crashes.take_in(id, (agent, verb), log_dir, now);
+        }
+        let covers = |ended: &Ended| agent.is_some_and(|it| self.crashes.cover(it, &ended.how));
+        match verb {
+            Verb::Start(start) => self.starting(id, start),
+            Verb::Stop { run, grace, why } => {
+                let grace_ms = millis(*grace);
+                info!(event = "agent.stopping", entity = %id, %run, grace_ms, reason = %why, "stopping");
+            }
+            Verb::Kill { run, why } => {
+                warn!(event = "agent.killing", entity = %id, %run, reason = %why, "killing");
+            }
+            Verb::Forget { why } => {
+                debug!(event = "agent.forgotten", entity = %id, reason = %why, "forgotten");
+            }
+            Verb::BackOff { ended, until, attempt, of } => {
+                let delay_ms = millis(*until - ended.at);
+                let after = &ended.how;
+                tell!(covers(ended), warn, event = "agent.backoff", entity = %id, attempt, of, delay_ms, reason = %after, "will be restarted");
+            }
+            Verb::AwaitWorld { ended, why, .. } => {
+                let exit = &ended.how;
+                info!(event = "agent.waiting_for_world", entity = %id, %exit, reason = %why, "waits for the world");
+            }
+            Verb::Complete { ended, why } => {
+                let ran_ms = ran(ended);
+                info!(event = "agent.completed", entity = %id, exit = %ended.how, ran_ms, reason = %why, "completed");
+            }
+            Verb::Fail { ended, why } => {
+                let ran_ms = ran(ended);
+                tell!(covers(ended), error, event = "agent.failed", entity = %id, exit = %ended.how, ran_ms, reason = %why, "failed; a changed template starts it again");
+            }
+        }
+    }
+
+    fn starting(&self, id: &EntityId, start: &Start) {
+        tell!(
+            self.crashes.cover_start(start),
+            info,
+            event = "agent.starting",
+            entity = %id,
+            run = %start.run,
+            template = start.template,
+            chosen_by = %start.chosen_by,
+            attempt = start.attempts,
+            reason = %start.why,
+            "starting"
+        );
+    }
 }
 
 /// Tells what was taken up from another runner.
@@ -123,90 +235,6 @@ pub(super) fn intent(intent: Intent, live: usize) {
         Intent::Stop => info!(event = "runner.stopping", live, "stopping all agents"),
         Intent::Kill => warn!(event = "runner.killing", live, "killing all agents"),
     }
-}
-
-/// Tells what happened to an agent, before it is taken in.
-pub(super) fn happened(id: &EntityId, agent: &Agent, event: &Event) {
-    let run = event.run();
-    match event {
-        Event::Started { pid, .. } => {
-            info!(event = "agent.started", entity = %id, %run, pid, template = agent.template, "started");
-        }
-        Event::SpawnFailed { error, .. } => {
-            error!(event = "agent.not_started", entity = %id, %run, %error, "could not be started");
-        }
-        Event::LeaderExited { exit, .. } => {
-            info!(event = "agent.leader_exited", entity = %id, %run, %exit, "its first process ended, others live");
-        }
-        Event::Gone { exit, .. } => gone(id, agent, *exit, run),
-    }
-}
-
-fn gone(id: &EntityId, agent: &Agent, exit: Exit, run: RunId) {
-    match &agent.phase {
-        Phase::Stopping(Stopping { why, .. }) if !matches!(why, StopReason::Leftovers { .. }) => {
-            info!(event = "agent.gone", entity = %id, %run, %exit, reason = %why, "stopped");
-        }
-        Phase::Stopping(_)
-        | Phase::Starting { .. }
-        | Phase::Running { .. }
-        | Phase::Stopped { .. }
-        | Phase::Exited(_)
-        | Phase::BackingOff { .. }
-        | Phase::AwaitingWorld { .. }
-        | Phase::Completed { .. }
-        | Phase::Failed { .. } => {
-            info!(event = "agent.exited", entity = %id, %run, %exit, "ended by itself");
-        }
-    }
-}
-
-/// Tells what is done for one entity, and why.
-pub(super) fn action(action: &Action) {
-    let Action { id, verb } = action;
-    match verb {
-        Verb::Start(start) => starting(id, start),
-        Verb::Stop { run, grace, why } => {
-            let grace_ms = millis(*grace);
-            info!(event = "agent.stopping", entity = %id, %run, grace_ms, reason = %why, "stopping");
-        }
-        Verb::Kill { run, why } => {
-            warn!(event = "agent.killing", entity = %id, %run, reason = %why, "killing");
-        }
-        Verb::Forget { why } => {
-            debug!(event = "agent.forgotten", entity = %id, reason = %why, "forgotten");
-        }
-        Verb::BackOff { ended, until, attempt, of } => {
-            let delay_ms = millis(*until - ended.at);
-            let after = &ended.how;
-            warn!(event = "agent.backoff", entity = %id, attempt, of, delay_ms, reason = %after, "will be restarted");
-        }
-        Verb::AwaitWorld { ended, why, .. } => {
-            let exit = &ended.how;
-            info!(event = "agent.waiting_for_world", entity = %id, %exit, reason = %why, "waits for the world");
-        }
-        Verb::Complete { ended, why } => {
-            let ran_ms = ran(ended);
-            info!(event = "agent.completed", entity = %id, exit = %ended.how, ran_ms, reason = %why, "completed");
-        }
-        Verb::Fail { ended, why } => {
-            let ran_ms = ran(ended);
-            error!(event = "agent.failed", entity = %id, exit = %ended.how, ran_ms, reason = %why, "failed; a changed template starts it again");
-        }
-    }
-}
-
-fn starting(id: &EntityId, start: &Start) {
-    info!(
-        event = "agent.starting",
-        entity = %id,
-        run = %start.run,
-        template = start.template,
-        chosen_by = %start.chosen_by,
-        attempt = start.attempts,
-        reason = %start.why,
-        "starting"
-    );
 }
 
 /// Sums up a pass that did something.

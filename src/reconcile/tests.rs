@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::executor::{Identity, logs};
 use crate::plan::fixture::{entity, rules, template};
-use crate::plan::{Agent, Answer, Entity, Exit, Heard, Site, StopReason, Stopping};
+use crate::plan::{Agent, Answer, Entity, Exit, Heard, Site, Spawn, StopReason, Stopping};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
@@ -265,6 +265,46 @@ async fn a_replacement_waits_until_the_last_process_is_gone() {
     assert_eq!(stage.within(Duration::from_secs(600)).await, None);
     stage.gone(0, Exit::Code(0));
     assert_eq!(stage.next().await, Told::Spawn(RunId(1), "alice".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn starts_beyond_the_rate_are_made_exactly_when_they_are_due_and_stops_at_once() {
+    let mut stage = Stage::new();
+    stage.settings.send_modify(|settings| {
+        let settings = Arc::make_mut(settings);
+        settings.generation += 1;
+        Arc::make_mut(&mut settings.rules).spawn = Spawn { max_parallel: 9, per_second: 2 };
+    });
+    stage.answer(&["a", "b", "c", "d", "e", "f"]);
+    let spawn = |run: u64, id: &str| Told::Spawn(RunId(run), id.to_owned());
+    assert_eq!((stage.next().await, stage.next().await), (spawn(0, "a"), spawn(1, "b")));
+    for (run, id) in [(2, "c"), (3, "d")] {
+        assert_eq!(stage.within(Duration::from_millis(499)).await, None);
+        assert_eq!(stage.within(Duration::from_millis(2)).await, Some(spawn(run, id)));
+    }
+    stage.intent.send(Intent::Stop).unwrap();
+    for run in 0..4 {
+        let told = stage.within(Duration::from_millis(1)).await;
+        assert_eq!(told, Some(Told::Terminate(RunId(run))));
+    }
+    // Nobody is started any more.
+    assert_eq!(stage.within(Duration::from_secs(4)).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_over_makes_room_for_the_next_one() {
+    let mut stage = Stage::new();
+    stage.settings.send_modify(|settings| {
+        let settings = Arc::make_mut(settings);
+        settings.generation += 1;
+        Arc::make_mut(&mut settings.rules).spawn.max_parallel = 1;
+    });
+    stage.answer(&["a", "b", "c"]);
+    for (run, id) in [(0, "a"), (1, "b"), (2, "c")] {
+        assert_eq!(stage.next().await, Told::Spawn(RunId(run), id.to_owned()));
+        assert_eq!(stage.within(Duration::from_secs(60)).await, None);
+        stage.events.send(Event::Started { run: RunId(run), pid: 7 }).unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ mod reload;
 mod replace;
 mod scripted;
 mod shutdown;
+mod storm;
 mod survival;
 mod trees;
 mod world_away;

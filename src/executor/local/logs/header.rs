@@ -7,6 +7,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::executor::SpawnRequest;
 
+/// What the line begins with.
+pub const HEAD: &str = "--- runner: ";
+
 /// One line, without its end: when, which run, for which incarnation, which process, why, and what
 /// it runs. Never the environment, which may hold secrets.
 ///
@@ -16,7 +19,7 @@ pub fn header_line(request: &SpawnRequest, pid: u32, at: SystemTime) -> String {
     let at = DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true);
     let argv: Vec<String> = request.spec.argv.iter().map(|word| quoted(word)).collect();
     format!(
-        "--- runner: {at} run #{} incarnation {} pid {pid} reason {} command [{}]",
+        "{HEAD}{at} run #{} incarnation {} pid {pid} reason {} command [{}]",
         request.run.0,
         request.incarnation,
         quoted(&request.reason),

@@ -24,9 +24,9 @@ mod rotate;
 mod rotator;
 mod stir;
 
-pub use header::header_line;
+pub use header::{HEAD, header_line};
 pub(super) use open::{Opened, open};
-pub use read::joined;
+pub use read::{joined, tail};
 pub use rotator::{Rotator, Settings, Status};
 
 /// How much of what agents write is kept.

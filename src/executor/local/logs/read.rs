@@ -29,6 +29,22 @@ pub fn joined(log_dir: &Path, entity: &EntityId) -> io::Result<Vec<u8>> {
     Ok(all)
 }
 
+/// The last of what the agents of `entity` wrote, at most about `most` bytes of it. What is no
+/// UTF-8 is replaced. Waits for no lock: at worst, what is being cut off just now is missing.
+///
+/// # Errors
+/// If there is no log, or it cannot be read.
+pub fn tail(log_dir: &Path, entity: &EntityId, most: u64) -> io::Result<String> {
+    let mut file = File::open(log_dir.join(log_name(entity)))?;
+    let begin = file.metadata()?.len().saturating_sub(most);
+    file.seek(SeekFrom::Start(begin))?;
+    let mut last = Vec::new();
+    file.take(most).read_to_end(&mut last)?;
+    // Zeros: what was there was cut off.
+    last.retain(|byte| *byte != 0);
+    Ok(String::from_utf8_lossy(&last).into_owned())
+}
+
 fn read_from(mut file: &File, begin: u64, into: &mut Vec<u8>) -> io::Result<()> {
     file.seek(SeekFrom::Start(begin))?;
     file.read_to_end(into).map(|_| ())
