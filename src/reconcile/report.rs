@@ -29,6 +29,7 @@ macro_rules! tell {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pending: BTreeMap<EntityId, Pending>,
+    turn: Option<Pending>,
     hold: Option<Hold>,
     untracked: usize,
     refused: Arc<Refused>,
@@ -38,16 +39,22 @@ pub(super) struct Report {
 impl Report {
     /// Tells of entities that have no agent for now.
     pub(super) fn pending(&mut self, pending: &BTreeMap<EntityId, Pending>) {
-        if self.pending == *pending {
+        let is_turn = |why: &Pending| matches!(why, Pending::Turn(_));
+        // Of a thousand starts, most wait at each of a thousand passes.
+        let turn = pending.values().copied().find(is_turn);
+        if let Some(why) = turn.filter(|_| self.turn != turn) {
+            debug!(event = "agent.pending", reason = %why, "agents wait for their turn");
+        }
+        self.turn = turn;
+        let others = pending.iter().filter(|(_, why)| !is_turn(why));
+        let pending: BTreeMap<_, _> = others.map(|(id, why)| (id.clone(), *why)).collect();
+        if self.pending == pending {
             return;
         }
-        let before = std::mem::replace(&mut self.pending, pending.clone());
+        let before = std::mem::replace(&mut self.pending, pending);
+        let pending = &self.pending;
         let is_new = |(id, why): &(&EntityId, &Pending)| before.get(*id) != Some(*why);
-        let is_turn = |(_, why): &(&EntityId, &Pending)| matches!(why, Pending::Turn(_));
-        let (turns, news): (Vec<_>, Vec<_>) = pending.iter().filter(is_new).partition(is_turn);
-        if let Some((_, why)) = turns.first() {
-            debug!(event = "agent.pending", count = turns.len(), reason = %why, "no agent yet");
-        }
+        let news: Vec<_> = pending.iter().filter(is_new).collect();
         for (id, why) in news.iter().take(MOST_LINES) {
             match why {
                 Pending::NoTemplate => {
