@@ -31,7 +31,7 @@ const REPETITIONS: usize = 5;
 
 fn main() {
     let asked: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let figures: [(&str, fn()); 5] = [
+    let figures: [(&str, fn()); 6] = [
         ("edit", edit),
         ("shutdown", shutdown),
         ("idle", idle),

@@ -101,9 +101,8 @@ impl Process {
             }
             looked = lines.0.len();
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || lines.1 {
-                panic!("no {what}; it said:\n{}", text(&lines.0));
-            }
+            let may_come = !left.is_zero() && !lines.1;
+            assert!(may_come, "no {what}; it said:\n{}", text(&lines.0));
             lines = self.said.more.wait_timeout(lines, left).unwrap().0;
         }
     }
@@ -137,7 +136,8 @@ impl Process {
 }
 
 fn text(lines: &[Value]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 impl Drop for Process {
