@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod executor;
 #[doc(hidden)]
 pub mod fault;
+mod files;
 pub mod plan;
 pub mod reconcile;
 pub mod state;

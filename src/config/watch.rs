@@ -8,7 +8,6 @@
 //! already, so nothing is believed before it has been the same for a while.
 
 mod look;
-mod places;
 
 #[cfg(test)]
 mod tests;
@@ -22,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use self::look::{Content, Look, Stamp};
-use self::places::Places;
+use self::look::{Content, Look};
 use super::{Config, Mistakes, Overrides, load, parse};
+use crate::files::{Places, Stamp};
 
 /// What became of a change of the file.
 #[derive(Debug)]
@@ -83,11 +82,14 @@ pub fn watch(path: &Path, overrides: Overrides, loaded: Vec<u8>) -> io::Result<W
     let (wake, woken) = wakes::sync_channel(1);
     let (report, reloads) = mpsc::channel(1);
     let reloader = Reloader { forced: Arc::default(), wake };
+    let seconds = LOOK_EVERY.as_secs();
+    let unheard = format!("the configuration file; it is looked at every {seconds} s instead");
+    let woken_by_file = reloader.clone();
     let watcher = Watcher {
         path: path.to_owned(),
         overrides,
         reloader: reloader.clone(),
-        places: Places::new(reloader.clone()),
+        places: Places::new(move || woken_by_file.wake(), unheard),
         stamp: None,
         content: Content::Bytes(loaded),
         report,
@@ -116,7 +118,7 @@ impl Watcher {
         let mut woken_by_event = false;
         loop {
             // First the places, then the file: a change in between makes an event.
-            self.places.follow(&self.path);
+            self.places.follow([self.path.as_path()]);
             let forced = self.reloader.forced.swap(false, Ordering::SeqCst);
             let unchanged = self.stamp == Some(Stamp::of(&self.path));
             if forced || !unchanged {

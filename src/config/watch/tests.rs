@@ -268,7 +268,7 @@ fn directories_on_the_way_to_a_file() {
     symlink("one/two", base.join("short")).unwrap();
     symlink("loop", base.join("loop")).unwrap();
     let found = |path: &str| -> Vec<PathBuf> {
-        places::directories(&base.join(path)).unwrap().into_keys().collect()
+        crate::files::directories(&base.join(path)).unwrap().into_keys().collect()
     };
     let only_base = std::slice::from_ref(&base);
     assert_eq!(found("a.toml"), only_base);

@@ -1,4 +1,4 @@
-//! The directories in which a change may change the file.
+//! The directories in which a change may change a file.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -9,8 +9,6 @@ use std::path::{Component, Path, PathBuf};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::Reloader;
-
 /// As many links as the kernel follows.
 const MOST_HOPS: usize = 40;
 
@@ -18,22 +16,25 @@ const MOST_HOPS: usize = 40;
 type Identity = (u64, u64);
 
 /// The directories that are watched now.
-pub(super) struct Places {
+pub(crate) struct Places {
     watcher: Option<RecommendedWatcher>,
     watched: BTreeMap<PathBuf, Identity>,
-    warned: bool,
+    /// What to say if something cannot be watched; none: it was said.
+    unheard: Option<String>,
 }
 
 impl Places {
-    pub(super) fn new(reloader: Reloader) -> Self {
+    /// None yet. `wake` is called when a file may have changed; `unheard` says what is not heard
+    /// of, and what happens instead, if that cannot be found out: it goes on from "cannot watch".
+    pub(crate) fn new(wake: impl Fn() + Send + 'static, unheard: String) -> Self {
         let on_event = move |event: notify::Result<notify::Event>| {
             // An error may mean lost events. By name nothing is passed over: where links lead
             // to the file, a change bears another name.
             if event.map_or(true, |event| may_change(event.kind)) {
-                reloader.wake();
+                wake();
             }
         };
-        let mut places = Self { watcher: None, watched: BTreeMap::new(), warned: false };
+        let mut places = Self { watcher: None, watched: BTreeMap::new(), unheard: Some(unheard) };
         match notify::recommended_watcher(on_event) {
             Ok(watcher) => places.watcher = Some(watcher),
             Err(error) => places.warn(&error),
@@ -41,10 +42,11 @@ impl Places {
         places
     }
 
-    /// Watches the directory of the file, and that of every link on the way to it.
-    pub(super) fn follow(&mut self, path: &Path) {
+    /// Watches the directory of each file, and that of every link on the way to it.
+    pub(crate) fn follow<'p>(&mut self, paths: impl IntoIterator<Item = &'p Path>) {
         let Some(mut watcher) = self.watcher.take() else { return };
-        let wanted = directories(path).unwrap_or_default();
+        let wanted: BTreeMap<_, _> =
+            paths.into_iter().flat_map(|path| directories(path).unwrap_or_default()).collect();
         let stale =
             |(place, identity): &(&PathBuf, &Identity)| wanted.get(*place) != Some(identity);
         let stale: Vec<PathBuf> =
@@ -69,13 +71,8 @@ impl Places {
     }
 
     fn warn(&mut self, error: &notify::Error) {
-        if !self.warned {
-            self.warned = true;
-            tracing::warn!(
-                %error,
-                "cannot watch the configuration file; it is looked at every {} s instead",
-                super::LOOK_EVERY.as_secs()
-            );
+        if let Some(unheard) = self.unheard.take() {
+            tracing::warn!(%error, "cannot watch {unheard}");
         }
     }
 }
@@ -95,7 +92,7 @@ fn may_change(kind: EventKind) -> bool {
 
 /// The directories in which a change may make `path` another file: that of every link on the way
 /// to it and that of the file itself, or the nearest that there is.
-pub(super) fn directories(path: &Path) -> io::Result<BTreeMap<PathBuf, Identity>> {
+pub(crate) fn directories(path: &Path) -> io::Result<BTreeMap<PathBuf, Identity>> {
     let mut found = BTreeMap::new();
     let mut at = PathBuf::new();
     let mut ahead: VecDeque<OsString> = parts(&std::path::absolute(path)?);

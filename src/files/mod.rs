@@ -1,0 +1,11 @@
+//! Noticing that files change: where to listen, and what tells one state of a file from the next.
+//!
+//! Knows nothing of what the files are.
+
+mod places;
+mod stamp;
+
+pub(crate) use places::Places;
+#[cfg(test)]
+pub(crate) use places::directories;
+pub(crate) use stamp::Stamp;
