@@ -11,6 +11,7 @@ pub mod executor;
 pub mod fault;
 mod files;
 pub mod plan;
+pub mod project;
 pub mod reconcile;
 pub mod state;
 pub mod world;

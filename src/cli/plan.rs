@@ -62,7 +62,9 @@ async fn show(loaded: &Loaded) -> io::Result<()> {
         Some(_) | None => Arrival::Late,
     });
     let desired = Desired::new(Intent::Run, &rules, &site, Some(&membership));
-    let observed = observed(&found, &desired, &answer, clock.now());
+    let mut observed = observed(&found, &desired, &answer, clock.now());
+    // They would be made ready before anything is started in them.
+    observed.synced = rules.projects();
     let plan = plan(&desired, &observed, clock.now());
     print(plan.to_string().trim_end());
     Ok(())

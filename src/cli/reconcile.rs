@@ -20,6 +20,7 @@ use crate::executor::gate::VERB;
 use crate::executor::local::survey::survey;
 use crate::executor::{Local, Record, Trees, logs};
 use crate::plan::Intent;
+use crate::project::{Dirs, Syncer};
 use crate::reconcile::{Inheritance, Reconciler, Settings, Sources};
 use crate::state::{Directory, DirectoryError, Journal, restore};
 
@@ -111,6 +112,7 @@ async fn reconcile(
     let mut settler = Settler::new(directory.path())?;
     let (settings, asked) = settler.settle(&config).await?;
     let (rotation, rotation_seen) = watch::channel(rotation(&settings));
+    let (projects, projects_seen) = watch::channel(settings.rules.projects());
     let (settings, settings_seen) = watch::channel(Arc::new(settings));
     let (asked, asked_seen) = watch::channel(asked);
     let (intent, intent_seen) = watch::channel(Intent::Run);
@@ -120,13 +122,30 @@ async fn reconcile(
     let (executor, events) = Local::new(gate(), record, Arc::clone(&trees));
     executor.reap_orphans()?;
     let rotator = logs::Rotator::new(rotation_seen, clock);
+    let syncer = Syncer::new(projects_seen);
     let watch = config::watch(&path, overrides, bytes)?;
     let view = world.view();
-    let sources = Sources { settings: settings_seen, intent: intent_seen, view, events };
+    let sources = Sources {
+        settings: settings_seen,
+        intent: intent_seen,
+        view,
+        synced: syncer.ready(),
+        events,
+    };
     let effects = (executor, world, Arc::clone(&journal));
     let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
-    let operator =
-        Operator { signals, successor, intent, watch, settler, settings, asked, rotation, config };
+    let operator = Operator {
+        signals,
+        successor,
+        intent,
+        watch,
+        settler,
+        settings,
+        asked,
+        rotation,
+        projects,
+        config,
+    };
 
     let intent = tokio::select! {
         intent = reconciler.run() => intent,
@@ -137,6 +156,7 @@ async fn reconcile(
             return Ok(Left::Replaced);
         }
         () = rotator.run() => Intent::Stop,
+        () = syncer.run() => Intent::Stop,
         () = Arc::clone(&journal).mend() => Intent::Stop,
     };
     trees.close();
@@ -191,6 +211,7 @@ struct Operator<'a> {
     settings: watch::Sender<Arc<Settings>>,
     asked: watch::Sender<discovery::Settings>,
     rotation: watch::Sender<logs::Settings>,
+    projects: watch::Sender<Dirs>,
     /// The one in force.
     config: Arc<Config>,
 }
@@ -280,6 +301,7 @@ impl Operator<'_> {
                 let logs = rotation(&settings);
                 self.rotation
                     .send_if_modified(|before| std::mem::replace(before, logs.clone()) != logs);
+                self.projects.send_replace(settings.rules.projects());
                 self.settings.send_replace(Arc::new(settings));
                 self.config = config;
             }

@@ -11,13 +11,13 @@ use super::reach::{self, Rule};
 use super::section::{Found, Section, Word};
 use super::{command, settings};
 use crate::plan::template::DEFAULT_TEMPLATE;
-use crate::plan::{Launch, Matcher, RestartPolicy, Template};
+use crate::plan::{Launch, Launcher, Matcher, RestartPolicy, Template};
 
 const MODULE: &str = "agents.random_agent";
 
 /// What a template takes from `[runner]` where it says nothing itself.
 pub(super) struct Inherited {
-    pub(super) launcher: Vec<String>,
+    pub(super) launcher: Launcher,
     pub(super) agents_dir: PathBuf,
     pub(super) restart: RestartPolicy,
     pub(super) grace: Duration,

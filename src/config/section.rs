@@ -12,6 +12,9 @@ use super::near::nearest;
 mod bytes;
 mod numbers;
 mod tables;
+mod words;
+
+pub(super) use words::WordOr;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

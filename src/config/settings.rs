@@ -9,10 +9,10 @@ use super::agents::{self, Inherited};
 use super::keys::Table;
 use super::mistakes::Mistake;
 use super::near::nearest;
-use super::section::{Found, Section, written};
+use super::section::{Found, Section, WordOr, written};
 use super::server::ServerName;
 use super::{Config, Containment, Logs, OnExit, Overrides, Server, command, demo};
-use crate::plan::{Backoff, Jit, LeaseHealth, Removal, RestartPolicy, Rules, Spawn};
+use crate::plan::{Backoff, Jit, Launcher, LeaseHealth, Removal, RestartPolicy, Rules, Spawn};
 
 /// A start under way has a thread of its own.
 const MOST_PARALLEL: i64 = 512;
@@ -119,15 +119,18 @@ fn server(runner: &Section<'_>) -> ServerName {
     })
 }
 
-fn launcher(runner: &Section<'_>) -> Vec<String> {
-    let words = runner.words("launcher", &LAUNCHER);
-    match words.span() {
+fn launcher(runner: &Section<'_>) -> Launcher {
+    let words = match runner.word_or_words("launcher", "uv-sync", &LAUNCHER) {
+        WordOr::Word => return Launcher::UvSync,
+        WordOr::List(words) => words,
+    };
+    Launcher::Argv(match words.span() {
         None => LAUNCHER.map(str::to_owned).to_vec(),
         Some(span) => {
             command::program(runner, "launcher", &words.value, span, &LAUNCHER);
             words.value.into_iter().map(|(word, _)| word).collect()
         }
-    }
+    })
 }
 
 /// `restart` of the runner or of a template.

@@ -1,5 +1,7 @@
 //! The decision: from what should be and what is to what is to be done.
 
+use std::path::Path;
+
 use super::action::{Action, Plan, Start, Verb};
 use super::desired::{Desired, Intent, Want, Wants};
 use super::entity::EntityId;
@@ -139,7 +141,8 @@ impl<'a> Draft<'a> {
             return Some(StopReason::NewIncarnation { from, to });
         }
         if let Some(change) = Change::between(&agent.spec, &want.spec) {
-            return Some(StopReason::Changed(change));
+            // One that runs is better than one that cannot be started yet.
+            return self.unsynced(want).is_none().then_some(StopReason::Changed(change));
         }
         let health = self.desired.rules.lease_health?;
         let (lasted, answers) = lease.gone()?;
@@ -148,6 +151,11 @@ impl<'a> Draft<'a> {
             && answers >= 2
             && lasted >= health.grace;
         hung.then_some(StopReason::LeaseGone { lasted })
+    }
+
+    /// The directory of the project that an agent has to wait for, if it has to.
+    fn unsynced<'w>(&self, want: &'w Want) -> Option<&'w Path> {
+        want.template.project().filter(|project| !self.observed.synced.contains(*project))
     }
 
     /// An agent whose processes are to end.
@@ -278,7 +286,15 @@ impl<'a> Draft<'a> {
         let max = self.desired.rules.max_agents;
         let live = self.count(Agent::is_live);
         let reserved = self.count(Agent::keeps_place);
-        let starts = std::mem::take(&mut self.starts);
+        let mut starts = std::mem::take(&mut self.starts);
+        starts.retain(|(id, candidate)| {
+            let unsynced = self.unsynced(candidate.want);
+            let waits = unsynced.map(|project| Pending::Unsynced(project.to_owned()));
+            waits.is_none_or(|why| {
+                self.plan.pending.insert((*id).clone(), why);
+                false
+            })
+        });
         let (mut returning, mut newcomers): (Vec<_>, Vec<_>) =
             starts.into_iter().partition(|(_, candidate)| candidate.returning);
         returning.sort_by_key(|(_, candidate)| (candidate.due, candidate.want.seen));

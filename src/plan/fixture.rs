@@ -14,7 +14,7 @@ pub(crate) fn template(name: &str) -> Template {
     Template {
         name: name.to_owned(),
         launch: Launch::Module {
-            launcher: ["uv", "run", "python", "-m"].map(str::to_owned).to_vec(),
+            launcher: Launcher::Argv(["uv", "run", "python", "-m"].map(str::to_owned).to_vec()),
             module: "agents.random_agent".to_owned(),
         },
         args: Vec::new(),
@@ -24,6 +24,13 @@ pub(crate) fn template(name: &str) -> Template {
         restart: RestartPolicy::OnFailure,
         grace: Duration::from_secs(5),
     }
+}
+
+/// A template whose agents run in the synced project in `dir`.
+pub(crate) fn synced(dir: &str) -> Template {
+    let module = "agents.random_agent".to_owned();
+    let launch = Launch::Module { launcher: Launcher::UvSync, module };
+    Template { launch, cwd: dir.into(), ..template("default") }
 }
 
 pub(crate) fn rules(templates: Vec<Template>) -> Rules {

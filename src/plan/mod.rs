@@ -44,7 +44,7 @@ pub use reason::{
 pub use run::{Exit, RunId};
 pub use storm::{Course, Storm, Storms};
 pub use template::{
-    AgentSpec, Arrival, Backoff, ChosenBy, Jit, Launch, LeaseHealth, Matcher, PLACEHOLDERS,
-    Removal, RestartPolicy, Rules, Site, Template,
+    AgentSpec, Arrival, Backoff, ChosenBy, Jit, Launch, Launcher, LeaseHealth, Matcher,
+    PLACEHOLDERS, Removal, RestartPolicy, Rules, Site, Template,
 };
 pub use time::Time;

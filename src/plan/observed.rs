@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Observed {
     pub next_run: u64,
     /// What the starts so far leave of the right to start more.
     pub pace: Pace,
+    /// The directories of the projects whose environment is ready for agents to be started in it.
+    pub synced: BTreeSet<PathBuf>,
 }
 
 /// The agent of one incarnation of an entity.

@@ -2,6 +2,7 @@
 //! and `runner plan` print it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::ptr;
 use std::time::Duration;
 
@@ -106,7 +107,7 @@ pub enum ForgetReason {
 }
 
 /// Why an entity that could have an agent has none yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pending {
     /// Somebody else held its lease at first sight.
     LeasedElsewhere,
@@ -118,6 +119,8 @@ pub enum Pending {
     Missing,
     /// Others are started first.
     Turn(Throttle),
+    /// The environment of the project in this directory is not ready.
+    Unsynced(PathBuf),
 }
 
 /// What keeps starts from being made all at once.
@@ -244,6 +247,7 @@ impl fmt::Display for Pending {
             Self::OverLimit => f.write_str("max_agents are there already"),
             Self::NoTemplate => f.write_str("no template serves the entity"),
             Self::Missing => f.write_str("the world does not have the entity at the moment"),
+            Self::Unsynced(dir) => write!(f, "waits for uv sync of {}", dir.display()),
             Self::Turn(Throttle::MaxParallel(most)) => {
                 write!(f, "waits for its turn: spawn.max_parallel = {most}")
             }

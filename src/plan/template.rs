@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,13 +115,46 @@ pub struct Template {
 pub enum Launch {
     /// A Python module, run by a launcher such as `uv run python -m`.
     Module {
-        /// The argv before the module; not empty.
-        launcher: Vec<String>,
+        /// What runs it.
+        launcher: Launcher,
         /// The module's dotted name.
         module: String,
     },
     /// Any program: an argv (not empty) with placeholders.
     Command(Vec<String>),
+}
+
+/// What runs a Python module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Launcher {
+    /// A program that is given the module's name: an argv, not empty.
+    Argv(Vec<String>),
+    /// The Python of the project in the working directory, once `uv sync` has made its
+    /// environment.
+    UvSync,
+}
+
+/// The virtual environment of the project in `dir`.
+#[must_use]
+pub fn venv(dir: &Path) -> PathBuf {
+    dir.join(".venv")
+}
+
+/// The Python of the project in `dir`.
+#[must_use]
+pub fn python(dir: &Path) -> PathBuf {
+    venv(dir).join("bin/python")
+}
+
+impl Template {
+    /// The directory of the project that must be synced before an agent is started, if any.
+    #[must_use]
+    pub fn project(&self) -> Option<&Path> {
+        match &self.launch {
+            Launch::Module { launcher: Launcher::UvSync, .. } => Some(&self.cwd),
+            Launch::Module { launcher: Launcher::Argv(_), .. } | Launch::Command(_) => None,
+        }
+    }
 }
 
 /// Serves every entity of one of the types (any, if there are none) that bears all of the tags.
@@ -190,6 +223,13 @@ impl fmt::Display for ChosenBy {
 pub const DEFAULT_TEMPLATE: &str = "default";
 
 impl Rules {
+    /// The directories of all projects that must be synced before agents are started.
+    #[must_use]
+    pub fn projects(&self) -> BTreeSet<PathBuf> {
+        let projects = self.templates.iter().filter_map(|template| template.project());
+        projects.map(Path::to_owned).collect()
+    }
+
     /// The template that serves `entity`, and the rule that chose it; none if there is no such
     /// template, or none may be chosen.
     #[must_use]
@@ -245,7 +285,10 @@ impl AgentSpec {
     pub fn resolve(template: &Template, entity: &Entity, site: &Site) -> Self {
         let mut argv = match &template.launch {
             Launch::Module { launcher, module } => {
-                let mut argv = launcher.clone();
+                let mut argv = match launcher {
+                    Launcher::Argv(argv) => argv.clone(),
+                    Launcher::UvSync => vec![text(&python(&template.cwd)), "-m".into()],
+                };
                 argv.extend([module.clone(), "--server".into(), site.server.clone()]);
                 argv.extend(entity_flag(entity.id.as_str()));
                 argv
@@ -318,6 +361,10 @@ fn environment(template: &Template, entity: &Entity, site: &Site) -> BTreeMap<St
         // Without it Python keeps its last lines to itself when it is killed.
         ("PYTHONUNBUFFERED".to_owned(), "1".to_owned()),
     ]);
+    if let Some(project) = template.project() {
+        // As `uv run` does, for programs that look for their environment by it.
+        env.insert("VIRTUAL_ENV".to_owned(), text(&venv(project)));
+    }
     env.extend(template.env.clone());
     env.extend([
         ("RUNNER_ENTITY_ID".to_owned(), entity.id.as_str().to_owned()),
@@ -325,6 +372,10 @@ fn environment(template: &Template, entity: &Entity, site: &Site) -> BTreeMap<St
         ("RUNNER_SERVER".to_owned(), site.server.clone()),
     ]);
     env
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ enum Wake {
     Settings,
     Intent,
     World,
+    Project,
     Agent,
     Timer,
 }
@@ -166,6 +167,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             Ok(()) = self.sources.intent.changed() => Wake::Intent,
             Ok(()) = self.sources.settings.changed() => Wake::Settings,
             Ok(()) = self.sources.view.changed() => Wake::World,
+            Ok(()) = self.sources.synced.changed() => Wake::Project,
             () = timer => Wake::Timer,
         }
     }
@@ -186,6 +188,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         if settings.generation != self.settings.generation {
             self.reconfigure(settings);
         }
+        self.observed.synced.clone_from(&self.sources.synced.borrow_and_update());
         let view = Arc::clone(&self.sources.view.borrow_and_update());
         // A view of the world before is none of this one.
         if view.server == self.settings.site.server {

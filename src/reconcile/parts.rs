@@ -1,6 +1,6 @@
 //! What the loop is given: where it hears from, what it works with, and what it goes on from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ pub struct Sources {
     pub intent: watch::Receiver<Intent>,
     /// What is known of the world.
     pub view: watch::Receiver<Arc<View>>,
+    /// The directories of the projects whose environment is ready.
+    pub synced: watch::Receiver<BTreeSet<PathBuf>>,
     /// What happened to agents.
     pub events: mpsc::UnboundedReceiver<Event>,
 }

@@ -12,7 +12,7 @@ use super::crashes::Crashes;
 use crate::executor::Event;
 use crate::plan::{
     Action, Agent, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Outcome, Pending,
-    Phase, Plan, Refused, Rules, RunId, Start, StopReason, Stopping, Time, Verb,
+    Phase, Plan, Refused, Rules, RunId, Start, StopReason, Stopping, Throttle, Time, Verb,
 };
 
 /// Lines about single entities at one time; beyond that a count is given.
@@ -29,7 +29,7 @@ macro_rules! tell {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pending: BTreeMap<EntityId, Pending>,
-    turn: Option<Pending>,
+    turn: Option<Throttle>,
     hold: Option<Hold>,
     untracked: usize,
     refused: Arc<Refused>,
@@ -39,15 +39,23 @@ pub(super) struct Report {
 impl Report {
     /// Tells of entities that have no agent for now.
     pub(super) fn pending(&mut self, pending: &BTreeMap<EntityId, Pending>) {
-        let is_turn = |why: &Pending| matches!(why, Pending::Turn(_));
+        let throttle = |why: &Pending| match why {
+            Pending::Turn(throttle) => Some(*throttle),
+            Pending::LeasedElsewhere
+            | Pending::OverLimit
+            | Pending::NoTemplate
+            | Pending::Missing
+            | Pending::Unsynced(_) => None,
+        };
         // Of a thousand starts, most wait at each of a thousand passes.
-        let turn = pending.values().copied().find(is_turn);
-        if let Some(why) = turn.filter(|_| self.turn != turn) {
+        let turn = pending.values().find_map(throttle);
+        if let Some(why) = turn.filter(|_| self.turn != turn).map(Pending::Turn) {
             debug!(event = "agent.pending", reason = %why, "agents wait for their turn");
         }
         self.turn = turn;
-        let others = pending.iter().filter(|(_, why)| !is_turn(why));
-        let pending: BTreeMap<_, _> = others.map(|(id, why)| (id.clone(), *why)).collect();
+        let others = pending.iter().filter(|(_, why)| throttle(why).is_none());
+        let pending: BTreeMap<_, _> =
+            others.map(|(id, why)| (id.clone(), (*why).clone())).collect();
         if self.pending == pending {
             return;
         }
@@ -60,7 +68,7 @@ impl Report {
                 Pending::NoTemplate => {
                     warn!(event = "agent.pending", entity = %id, reason = %why, "no agent");
                 }
-                Pending::LeasedElsewhere => {
+                Pending::LeasedElsewhere | Pending::Unsynced(_) => {
                     info!(event = "agent.pending", entity = %id, reason = %why, "no agent yet");
                 }
                 Pending::OverLimit | Pending::Missing | Pending::Turn(_) => {

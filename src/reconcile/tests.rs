@@ -1,5 +1,7 @@
 //! The loop with an executor that only takes notes, and a clock that is moved by hand.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,7 +12,9 @@ use tokio::time::timeout;
 use super::*;
 use crate::executor::{Identity, logs};
 use crate::plan::fixture::{entity, rules, template};
-use crate::plan::{Agent, Answer, Entity, Exit, Heard, Site, Spawn, StopReason, Stopping};
+use crate::plan::{
+    Agent, Answer, Entity, Exit, Heard, Launch, Launcher, Site, Spawn, StopReason, Stopping,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
@@ -69,6 +73,7 @@ struct Stage {
     settings: watch::Sender<Arc<Settings>>,
     intent: watch::Sender<Intent>,
     view: watch::Sender<Arc<View>>,
+    synced: watch::Sender<BTreeSet<PathBuf>>,
     events: mpsc::UnboundedSender<Event>,
     told: mpsc::UnboundedReceiver<Told>,
     task: JoinHandle<Intent>,
@@ -95,18 +100,30 @@ impl Stage {
         let (intent, intent_seen) = watch::channel(Intent::Run);
         let view = View { server: "one:1".to_owned(), ..View::default() };
         let (view, view_seen) = watch::channel(Arc::new(view));
+        let (synced, synced_seen) = watch::channel(BTreeSet::new());
         let (events, events_seen) = mpsc::unbounded_channel();
         let (notes, told) = mpsc::unbounded_channel();
         let sources = Sources {
             settings: settings_seen,
             intent: intent_seen,
             view: view_seen,
+            synced: synced_seen,
             events: events_seen,
         };
         let effects = (Notes(notes.clone()), Notes(notes), NoMemory);
         let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
         let task = tokio::spawn(async move { reconciler.run().await });
-        Self { clock, settings, intent, view, events, told, task, entities: Mutex::default() }
+        Self {
+            clock,
+            settings,
+            intent,
+            view,
+            synced,
+            events,
+            told,
+            task,
+            entities: Mutex::default(),
+        }
     }
 
     /// A stage on which agents of these entities run.
@@ -383,4 +400,22 @@ async fn a_stop_that_was_written_down_and_may_not_have_been_done_is_done_again()
     let mut stage = Stage::resumed(left_behind(Phase::Stopping(killed)));
     assert_eq!(stage.next().await, Told::Adopt(RunId(9), 77));
     assert_eq!(stage.next().await, Told::Kill(RunId(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_of_a_project_are_started_once_it_is_synced() {
+    let mut stage = Stage::new();
+    let dir = PathBuf::from("/project");
+    let mut agent = template("default");
+    agent.cwd.clone_from(&dir);
+    agent.launch = Launch::Module { launcher: Launcher::UvSync, module: "m".to_owned() };
+    stage.settings.send_modify(|settings| {
+        let settings = Arc::make_mut(settings);
+        settings.generation += 1;
+        settings.rules = Arc::new(rules(vec![agent, template("alice")]));
+    });
+    stage.answer(&["alice", "bob"]);
+    assert_eq!(stage.next().await, Told::Spawn(RunId(0), "alice".to_owned()));
+    stage.synced.send_replace([dir].into());
+    assert_eq!(stage.next().await, Told::Spawn(RunId(1), "bob".to_owned()));
 }

@@ -42,6 +42,9 @@ class Ev:
     WORLD_WAITING = "world.waiting"
     WORLD_BACK = "world.back"
     REMOVAL_HELD = "removal.held"
+    PROJECT_SYNCING = "project.syncing"
+    PROJECT_SYNCED = "project.synced"
+    PROJECT_FAILED = "project.sync_failed"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::keys::Table;
 use crate::config::locate::locate_in;
 use crate::config::{Server, ServerName, parse_world};
-use crate::plan::{Launch, Spawn};
+use crate::plan::{Launch, Launcher, Spawn};
 
 #[test]
 fn the_file_users_have_today() {
@@ -118,6 +118,32 @@ fn placeholders() {
     ] {
         assert_eq!(brief(&command(wrong)).len(), 1, "{wrong}");
     }
+}
+
+#[test]
+fn launchers() {
+    let launcher = |text: &str| {
+        let config = good(&format!("[runner]\nlauncher = {text}"));
+        let Launch::Module { launcher, .. } = &config.rules.templates[0].launch else { panic!() };
+        launcher.clone()
+    };
+    assert_eq!(launcher("'uv-sync'"), Launcher::UvSync);
+    assert_eq!(launcher("['python3', '-m']"), Launcher::Argv(vec!["python3".into(), "-m".into()]));
+    // A program of that name is not meant by the word.
+    assert_eq!(launcher("['uv-sync']"), Launcher::Argv(vec!["uv-sync".into()]));
+    for (wrong, list) in [
+        ("uv run", r#"["uv", "run"]"#),
+        ("uvsync", r#"["uvsync"]"#),
+        ("", r#"["uv", "run", "python", "-m"]"#),
+    ] {
+        let mistakes = brief(&format!("[runner]\nlauncher = {wrong:?}"));
+        let [mistake] = &mistakes[..] else { panic!("{wrong}: {mistakes:?}") };
+        let write = format!("write `launcher = \"uv-sync\"`, or `launcher = {list}`");
+        assert!(mistake.ends_with(&write), "{mistake}");
+        assert!(mistake.contains("must be \"uv-sync\" or a list of strings"), "{mistake}");
+    }
+    assert_eq!(brief("[runner]\nlauncher = 3").len(), 1);
+    assert_eq!(brief("[runner]\nlauncher = []").len(), 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::fixture::{Scene, entity, rules, template};
+use super::super::fixture::{Scene, entity, rules, synced, template};
 use super::super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -833,6 +833,65 @@ fn a_new_world_touches_nobody_before_it_has_answered() {
     scene.lose_world();
     scene.pass(600 * SECOND);
     assert_plan(&scene, "unchanged 1");
+}
+
+#[test]
+fn agents_of_a_project_that_is_not_synced_wait_and_take_nobodys_place() {
+    let other = Template { name: "alice".to_owned(), ..synced("/other") };
+    let mut scene = Scene::new(Rules { max_agents: 1, ..rules(vec![synced("/project"), other]) });
+    scene.observed.synced = ["/other".into()].into();
+    scene.answer(["bob", "alice"].map(entity));
+    assert_plan(
+        &scene,
+        "start alice: the entity has no agent; template alice (named after the entity)
+         pending bob: waits for uv sync of /project
+         unchanged 0",
+    );
+
+    scene.change_rules(|rules| rules.max_agents = 2);
+    scene.observed.synced.insert("/project".into());
+    assert_eq!(
+        scene.settle(),
+        "start alice: the entity has no agent; template alice (named after the entity)\n\
+         start bob: the entity has no agent; template default (default template)\n"
+    );
+}
+
+#[test]
+fn a_crash_while_its_project_is_synced_spends_one_attempt_and_waits() {
+    let mut scene = Scene::new(rules(vec![synced("/project")]));
+    scene.observed.synced = ["/project".into()].into();
+    scene.answer([entity("alice")]);
+    scene.settle();
+    scene.pass(SECOND);
+    scene.observed.synced.clear();
+    scene.exit("alice", Exit::Code(1));
+    scene.pass(SECOND);
+    scene.answer([entity("alice")]);
+    scene.settle();
+    scene.pass(60 * SECOND);
+    assert_plan(&scene, "pending alice: waits for uv sync of /project\n unchanged 0");
+
+    scene.observed.synced = ["/project".into()].into();
+    assert_plan(
+        &scene,
+        "start alice: restart 1 of 5 after a crash; template default (default template)
+         unchanged 0",
+    );
+}
+
+#[test]
+fn an_agent_is_not_stopped_for_a_template_whose_project_is_not_synced() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.change_rules(|rules| rules.templates = vec![synced("/project").into()]);
+    assert_plan(&scene, "unchanged 1");
+
+    scene.observed.synced = ["/project".into()].into();
+    assert_plan(
+        &scene,
+        "stop alice: command and environment and working directory changed; grace 5s
+         unchanged 0",
+    );
 }
 
 mod properties;

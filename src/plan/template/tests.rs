@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::fixture::{entity, rules, site, template};
+use super::super::fixture::{entity, rules, site, synced, template};
 use super::super::*;
 
 fn command(argv: &[&str]) -> Template {
@@ -23,6 +23,29 @@ fn a_module_runs_by_its_launcher_with_server_entity_and_args() {
         "uv run python -m agents.random_agent --server world:50051 --entity alice \
          --eat-probability 0.1"
     );
+}
+
+#[test]
+fn a_module_of_a_synced_project_runs_by_the_python_of_its_directory() {
+    let mut template = synced("/srv/agents");
+    template.args = vec!["--verbose".to_owned()];
+    let spec = AgentSpec::resolve(&template, &entity("alice"), &site());
+    assert_eq!(
+        spec.argv.join(" "),
+        "/srv/agents/.venv/bin/python -m agents.random_agent --server world:50051 --entity alice \
+         --verbose"
+    );
+    assert_eq!(spec.env["VIRTUAL_ENV"], "/srv/agents/.venv");
+    template.env.insert("VIRTUAL_ENV".to_owned(), "/mine".to_owned());
+    let spec = AgentSpec::resolve(&template, &entity("alice"), &site());
+    assert_eq!(spec.env["VIRTUAL_ENV"], "/mine");
+}
+
+#[test]
+fn only_modules_with_that_launcher_have_projects_each_named_once() {
+    let list = template("default");
+    let rules = rules(vec![list, synced("/a"), synced("/b"), synced("/a"), command(&["x"])]);
+    assert_eq!(rules.projects(), ["/a", "/b"].map(std::path::PathBuf::from).into());
 }
 
 #[test]
