@@ -248,11 +248,11 @@ def test_hostile_ids_are_data_and_unusable_ones_harm_nobody(tmp_path: Path) -> N
 
 
 def hellos(runner: Runner) -> dict[str, dict]:
-    """Entity → the first line that its agent printed, by the names of the log files."""
+    """Entity → the first line that its agent printed, below the head, by the names of the logs."""
     read = {}
     for path in runner.log_dir.glob("agent-*.log"):
-        first, newline, _ = path.read_text().partition("\n")
-        if newline:
+        _head, first, rest = [*path.read_text().split("\n", 2), "", ""][:3]
+        if rest or first.endswith("}"):
             read[unquote(path.name[len("agent-") : -len(".log")])] = json.loads(first)
     return read
 
