@@ -7,7 +7,6 @@
 #![expect(
     unused_crate_dependencies,
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a benchmark that panics has said what is wrong, and prints its figures"

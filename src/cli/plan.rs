@@ -22,6 +22,7 @@ use crate::plan::{
     Agent, AgentSpec, Answer, Arrival, Contact, Desired, Entities, Entity, EntityId, Heard, Intent,
     Lease, Membership, Observed, Phase, Rules, RunId, Site, Spawn, Time, Want, Wants, plan,
 };
+use crate::state::confinement;
 use crate::world::Definition;
 
 /// Show what would change, and why; change nothing.
@@ -171,16 +172,19 @@ fn observed(
 /// What the agent was started as. Its own word for it may be out of date (a process can rename
 /// itself), so the digest in its markers decides whether it is what is wanted.
 fn spec(found: &Found, want: Option<&Want>) -> Arc<AgentSpec> {
-    let running =
-        AgentSpec { argv: found.argv.clone(), env: BTreeMap::new(), cwd: found.cwd.clone() };
+    let running = AgentSpec {
+        argv: found.argv.clone(),
+        env: BTreeMap::new(),
+        cwd: found.cwd.clone(),
+        confinement: confinement(found),
+    };
     let Some(want) = want else { return Arc::new(running) };
     if found.marker("RUNNER_SPEC") == Some(&want.spec.digest()) {
         return Arc::clone(&want.spec);
     }
-    // If neither of the others differs, it is the environment.
-    let same = running.argv == want.spec.argv && running.cwd == want.spec.cwd;
-    let env = if same { BTreeMap::new() } else { want.spec.env.clone() };
-    Arc::new(AgentSpec { env, ..running })
+    // If none of the others differs, it is the environment.
+    let with_env = AgentSpec { env: want.spec.env.clone(), ..running.clone() };
+    Arc::new(if with_env == *want.spec { running } else { with_env })
 }
 
 fn grace(rules: &Rules, found: &Found) -> std::time::Duration {

@@ -9,9 +9,9 @@ use super::keys::Table;
 use super::mistakes::{Mistake, Span};
 use super::reach::{self, Rule};
 use super::section::{Found, Section, Word};
-use super::{command, settings};
+use super::{command, confinement, settings};
 use crate::plan::template::DEFAULT_TEMPLATE;
-use crate::plan::{Launch, Launcher, Matcher, RestartPolicy, Template};
+use crate::plan::{Confinement, Launch, Launcher, Matcher, RestartPolicy, Template};
 
 const MODULE: &str = "agents.random_agent";
 
@@ -21,6 +21,7 @@ pub(super) struct Inherited {
     pub(super) agents_dir: PathBuf,
     pub(super) restart: RestartPolicy,
     pub(super) grace: Duration,
+    pub(super) confinement: Confinement,
 }
 
 /// The templates in file order; a `default` one if the file has no `[agents]` at all.
@@ -56,6 +57,7 @@ fn implicit(inherited: &Inherited) -> Template {
         matcher: None,
         restart: inherited.restart,
         grace: inherited.grace,
+        confinement: inherited.confinement.clone(),
     }
 }
 
@@ -79,6 +81,7 @@ fn template(
         matcher,
         restart: settings::restart(section).unwrap_or(inherited.restart),
         grace: section.millis("shutdown_grace_ms", 0, grace).value,
+        confinement: confinement::read(section, &inherited.confinement),
     }
 }
 

@@ -67,6 +67,7 @@ impl Table {
                 "restart",
                 "max_agents",
                 "connection_timeout_ms",
+                "env_inherit",
             ],
             Self::Template => &[
                 "module",
@@ -77,6 +78,7 @@ impl Table {
                 "cwd",
                 "restart",
                 "shutdown_grace_ms",
+                "env_inherit",
             ],
             Self::Match => &["types", "tags"],
             Self::Jit => &["enabled", "template", "watch_interval_ms"],

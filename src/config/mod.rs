@@ -10,6 +10,7 @@
 
 mod agents;
 mod command;
+mod confinement;
 mod demo;
 mod document;
 mod keys;

@@ -11,8 +11,10 @@ use super::mistakes::Mistake;
 use super::near::nearest;
 use super::section::{Found, Section, WordOr, written};
 use super::server::ServerName;
-use super::{Config, Containment, Logs, OnExit, Overrides, Server, command, demo};
-use crate::plan::{Backoff, Jit, Launcher, LeaseHealth, Removal, RestartPolicy, Rules, Spawn};
+use super::{Config, Containment, Logs, OnExit, Overrides, Server, command, confinement, demo};
+use crate::plan::{
+    Backoff, Confinement, Jit, Launcher, LeaseHealth, Removal, RestartPolicy, Rules, Spawn,
+};
 
 /// A start under way has a thread of its own.
 const MOST_PARALLEL: i64 = 512;
@@ -40,6 +42,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         agents_dir,
         restart: restart(&runner).unwrap_or_default(),
         grace: runner.millis("shutdown_grace_ms", 0, 5000).value,
+        confinement: confinement::read(&runner, &Confinement::default()),
     };
     let templates = agents::templates(root, &inherited, &auto_discover);
     let names: Vec<&str> = templates.iter().map(|template| template.name.as_str()).collect();

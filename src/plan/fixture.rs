@@ -23,6 +23,7 @@ pub(crate) fn template(name: &str) -> Template {
         matcher: None,
         restart: RestartPolicy::OnFailure,
         grace: Duration::from_secs(5),
+        confinement: Confinement::default(),
     }
 }
 

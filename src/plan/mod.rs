@@ -15,6 +15,7 @@
 
 pub mod action;
 pub mod answer;
+pub mod confinement;
 mod decide;
 pub mod desired;
 pub mod entity;
@@ -32,6 +33,7 @@ pub mod time;
 
 pub use action::{Action, Plan, Start, Verb};
 pub use answer::{Answer, Entities, Heard, Refused};
+pub use confinement::Confinement;
 pub use decide::plan;
 pub use desired::{Desired, Intent, Want, Wants};
 pub use entity::{BadEntity, Entity, EntityId};

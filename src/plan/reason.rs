@@ -133,11 +133,14 @@ pub enum Throttle {
 }
 
 /// What of a spec differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each part of a spec")]
 pub struct Change {
     command: bool,
     env: bool,
     cwd: bool,
+    inherited: bool,
 }
 
 impl Change {
@@ -152,15 +155,20 @@ impl Change {
             command: before.argv != after.argv,
             env: before.env != after.env,
             cwd: before.cwd != after.cwd,
+            inherited: before.confinement.env_inherit != after.confinement.env_inherit,
         };
-        (change.command || change.env || change.cwd).then_some(change)
+        (change != Self::default()).then_some(change)
     }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts =
-            [(self.command, "command"), (self.env, "environment"), (self.cwd, "working directory")];
+        let parts = [
+            (self.command, "command"),
+            (self.env, "environment"),
+            (self.cwd, "working directory"),
+            (self.inherited, "env_inherit"),
+        ];
         let changed: Vec<_> = parts.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
         write!(f, "{} changed", changed.join(" and "))
     }

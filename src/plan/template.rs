@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::confinement::Confinement;
 use super::entity::Entity;
 use super::pace::Spawn;
 
@@ -108,6 +109,8 @@ pub struct Template {
     pub restart: RestartPolicy,
     /// The time from SIGTERM to SIGKILL.
     pub grace: Duration,
+    /// What its agents get of the runner's own, and what they are kept from.
+    pub confinement: Confinement,
 }
 
 /// The program of a template.
@@ -273,10 +276,13 @@ pub struct Site {
 pub struct AgentSpec {
     /// Program and arguments; not empty.
     pub argv: Vec<String>,
-    /// Variables set on top of the runner's own environment.
+    /// Variables set on top of those that are inherited.
     pub env: BTreeMap<String, String>,
     /// The working directory.
     pub cwd: PathBuf,
+    /// What it gets of the runner's own, and what it is kept from.
+    #[serde(default)]
+    pub confinement: Confinement,
 }
 
 impl AgentSpec {
@@ -300,7 +306,12 @@ impl AgentSpec {
                 .collect(),
         };
         argv.extend(template.args.iter().cloned());
-        Self { argv, env: environment(template, entity, site), cwd: template.cwd.clone() }
+        Self {
+            argv,
+            env: environment(template, entity, site),
+            cwd: template.cwd.clone(),
+            confinement: template.confinement.clone(),
+        }
     }
 }
 
@@ -310,8 +321,10 @@ impl AgentSpec {
     #[must_use]
     pub fn digest(&self) -> String {
         let cwd = self.cwd.to_string_lossy();
+        let confinement = self.confinement.to_string();
         let env = self.env.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
-        let parts = self.argv.iter().map(String::as_str).chain(["\0", &cwd]).chain(env);
+        let parts =
+            self.argv.iter().map(String::as_str).chain(["\0", &cwd, &confinement]).chain(env);
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         for byte in parts.flat_map(|part| part.bytes().chain([0xff])) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -372,6 +372,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             ("RUNNER_ARGV".to_owned(), json(&start.spec.argv)),
             ("RUNNER_CWD".to_owned(), start.spec.cwd.to_string_lossy().into_owned()),
             ("RUNNER_ENV".to_owned(), names),
+            ("RUNNER_CONFINEMENT".to_owned(), start.spec.confinement.to_string()),
             ("RUNNER_SPEC".to_owned(), start.spec.digest()),
         ]);
         self.executor.spawn(SpawnRequest {

@@ -10,4 +10,4 @@ mod tests;
 
 pub use directory::{Directory, DirectoryError};
 pub use journal::{Journal, Memory};
-pub use restore::restore;
+pub use restore::{confinement, restore};

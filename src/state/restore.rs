@@ -9,7 +9,8 @@ use super::journal::Memory;
 use crate::executor::Identity;
 use crate::executor::local::survey::Found;
 use crate::plan::{
-    Agent, AgentSpec, Arrival, EntityId, Exit, Lease, Observed, Outcome, Phase, RunId, Time,
+    Agent, AgentSpec, Arrival, Confinement, EntityId, Exit, Lease, Observed, Outcome, Phase, RunId,
+    Time,
 };
 use crate::reconcile::{Adopted, Inheritance};
 
@@ -108,5 +109,12 @@ fn spec(found: &Found) -> AgentSpec {
     let cwd = found.marker("RUNNER_CWD").map_or_else(|| found.cwd.clone(), PathBuf::from);
     let written = found.marker("RUNNER_ARGV").and_then(|argv| serde_json::from_str(argv).ok());
     let argv = written.unwrap_or_else(|| found.argv.clone());
-    AgentSpec { argv, env: own.collect(), cwd }
+    AgentSpec { argv, env: own.collect(), cwd, confinement: confinement(found) }
+}
+
+/// What an agent was started with, as its markers say.
+#[must_use]
+pub fn confinement(found: &Found) -> Confinement {
+    let written = found.marker("RUNNER_CONFINEMENT");
+    written.and_then(|written| serde_json::from_str(written).ok()).unwrap_or_default()
 }

@@ -71,6 +71,7 @@ fn found(name: &str, run: u64, pid: u32) -> Found {
             ("RUNNER_ARRIVAL", "late".to_owned()),
             ("RUNNER_ENV", names),
             ("RUNNER_CWD", ".".to_owned()),
+            ("RUNNER_CONFINEMENT", spec.confinement.to_string()),
             ("RUNNER_ARGV", serde_json::to_string(&spec.argv).unwrap()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),

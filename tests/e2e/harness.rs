@@ -33,7 +33,14 @@ struct Said {
 
 impl Process {
     pub(crate) fn start(args: &[&str], cwd: &Path) -> Self {
-        Self::start_program(Path::new(env!("CARGO_BIN_EXE_runner")), args, cwd)
+        Self::start_under(&[], args, cwd)
+    }
+
+    /// With these variables in its environment.
+    pub(crate) fn start_under(env: &[(&str, &str)], args: &[&str], cwd: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        command.args(["--log-format", "json"]).args(args).current_dir(cwd);
+        Self::run(command.envs(env.iter().copied()))
     }
 
     /// From this copy of the binary.
@@ -170,6 +177,15 @@ impl Runner {
         Self::start_with(config, &[])
     }
 
+    /// With these variables in its environment.
+    pub(crate) fn start_under(env: &[(&str, &str)], config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("runner.toml"), config).unwrap();
+        let args = ["reconcile", "--config", "runner.toml", "--state-dir", "state"];
+        let process = Process::start_under(env, &args, dir.path());
+        Self { process, dir }
+    }
+
     pub(crate) fn start_with(config: &str, more: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), config, more)
     }
@@ -283,6 +299,15 @@ impl World {
         let mut process = self.process.take().unwrap();
         process.signal(Signal::KILL);
         process.ended();
+    }
+}
+
+/// Waits for something that tells nobody when it happens.
+pub(crate) fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod command_line;
+mod confinement;
 mod demo;
 mod faults;
 mod full_disk;

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-TOKEN = "RUNNER_INTEROP_TOKEN"
+# Of the names that agents inherit without being told to: no file of a test has to name it.
+TOKEN = "UV_INTEROP_TOKEN"
 POLL_SECONDS = 0.02
 
 

@@ -13,22 +13,18 @@ from typing import Any
 
 import processes
 from log import Ev, Line, Log
-from paths import AGENTS_VENV, BUILD, PROJECT, PYCACHE, RUNNER_BIN, STUBS, VENV
+from paths import AGENTS_VENV, BUILD, PROJECT, RUNNER_BIN, VENV
 
 
 def environment(token: str) -> dict[str, str]:
-    """What the runner and so its agents get: uv, and where Python finds grpcio and the stubs.
+    """What the runner gets, and of it what agents inherit: PATH, and what uv is told.
 
-    The agents' project has no dependencies, so that `uv run` needs no network; grpcio comes from
-    the suite's own virtual environment, which is of the same Python.
+    Where Python finds grpcio and the stubs is no such variable: setup.sh tells the environments.
     """
-    site_packages = next((VENV / "lib").glob("python3*/site-packages"))
     removed = ("RUNNER_", "UV_", "PYTHON", "VIRTUAL_ENV", "RUST_LOG")
     env = {key: value for key, value in os.environ.items() if not key.startswith(removed)}
     return env | {
         "PATH": f"{VENV / 'bin'}:{env['PATH']}",
-        "PYTHONPATH": f"{STUBS}:{site_packages}",
-        "PYTHONPYCACHEPREFIX": str(PYCACHE),
         "UV_CACHE_DIR": str(BUILD / "uv-cache"),
         "UV_OFFLINE": "1",
         "UV_PROJECT_ENVIRONMENT": str(AGENTS_VENV),

@@ -35,3 +35,13 @@ UV_PROJECT_ENVIRONMENT=$target/interop/agents-venv \
     UV_CACHE_DIR=$target/interop/uv-cache \
     UV_PYTHON=$venv/bin/python UV_PYTHON_DOWNLOADS=never UV_OFFLINE=1 \
     "$venv/bin/uv" sync --locked --quiet
+
+# Agents inherit no PYTHONPATH: grpcio of the suite's own environment, which is of the same Python,
+# and the stubs are named to both environments, and where compiled files go.
+for environment in "$venv" "$target/interop/agents-venv"; do
+    for site_packages in "$environment"/lib/python3*/site-packages; do
+        printf '%s\n' "$target/interop/stubs" "$venv"/lib/python3*/site-packages \
+            "import sys; sys.pycache_prefix = '$target/interop/pycache'" \
+            >"$site_packages/interop.pth"
+    done
+done

@@ -21,7 +21,7 @@ use super::tree::Cgroup;
 use super::{Shared, pidfd};
 use crate::executor::{Identity, SpawnRequest, gate};
 use crate::fault::{self, Point};
-use crate::plan::AgentSpec;
+use crate::plan::{AgentSpec, Confinement};
 
 /// Why there is no process.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +103,8 @@ fn spawn_gate(
     let child = Command::new(runner)
         .args(verb)
         .args(&spec.argv)
+        .env_clear()
+        .envs(inherited(&spec.confinement))
         .envs(&spec.env)
         .envs(&request.markers)
         .current_dir(&spec.cwd)
@@ -117,6 +119,11 @@ fn spawn_gate(
         })?;
     // Dropping `child` neither ends nor reaps the process.
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(StartError::BrokenOff)
+}
+
+/// What an agent gets of the runner's own environment.
+fn inherited(confinement: &Confinement) -> impl Iterator<Item = (OsString, OsString)> {
+    env::vars_os().filter(|(name, _)| confinement.inherits(name.as_encoded_bytes()))
 }
 
 /// Who the child is. As it is not reaped, its number cannot have become another's.
@@ -169,7 +176,8 @@ fn find(spec: &AgentSpec, program: &str) -> Option<PathBuf> {
     if !is_bare(program) {
         return Some(spec.cwd.join(program)).filter(|path| path.exists());
     }
-    let path = spec.env.get("PATH").map(OsString::from).or_else(|| env::var_os("PATH"))?;
+    let inherited = || env::var_os("PATH").filter(|_| spec.confinement.inherits(b"PATH"));
+    let path = spec.env.get("PATH").map(OsString::from).or_else(inherited)?;
     env::split_paths(&path)
         .map(|dir| spec.cwd.join(dir).join(program))
         .find(|candidate| access(candidate, Access::EXEC_OK).is_ok())

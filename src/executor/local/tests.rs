@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::executor::misbehave::{DEADLINE, eventually, misbehave};
 use crate::executor::{Identity, gate};
-use crate::plan::{AgentSpec, EntityId, Exit};
+use crate::plan::{AgentSpec, Confinement, EntityId, Exit};
 
 mod adoption;
 mod life;
@@ -80,6 +80,7 @@ impl Rig {
                 argv: argv.iter().map(ToString::to_string).collect(),
                 env: [("AGENT".to_owned(), "yes".to_owned())].into(),
                 cwd: self.temp.path().to_owned(),
+                confinement: Confinement::default(),
             },
             markers: [("MARKER".to_owned(), "yes".to_owned())].into(),
             log_dir: self.path("logs"),

@@ -737,6 +737,7 @@ fn what_one_change_is_of_is_told_exactly() {
         argv: vec![argv.to_owned()],
         env: [("A".to_owned(), env.to_owned())].into(),
         cwd: cwd.into(),
+        confinement: Confinement::default(),
     };
     let before = spec("a", "b", "c");
     let change = |after: &AgentSpec| Change::between(&before, after).map(|c| c.to_string());
@@ -744,6 +745,10 @@ fn what_one_change_is_of_is_told_exactly() {
     assert_eq!(change(&spec("x", "b", "c")).unwrap(), "command changed");
     assert_eq!(change(&spec("a", "x", "c")).unwrap(), "environment changed");
     assert_eq!(change(&spec("a", "b", "x")).unwrap(), "working directory changed");
+    let mut confined = before.clone();
+    confined.confinement.env_inherit.push("TOKEN".to_owned());
+    assert_eq!(change(&confined).unwrap(), "env_inherit changed");
+    assert_ne!(confined.digest(), before.digest());
 }
 
 #[test]

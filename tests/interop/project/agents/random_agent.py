@@ -3,7 +3,8 @@
 Exits 0 with an error in its log when it cannot get its lease or its stream of observations ends,
 1 when it cannot reach the server at all, 0 on SIGTERM after it released its lease.
 
-`grpc` and the generated stubs are found on PYTHONPATH: the project itself has no dependencies.
+`grpc` and the generated stubs are named to the environment by setup.sh: the project itself has no
+dependencies.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::executor::SpawnRequest;
-use crate::plan::{AgentSpec, RunId};
+use crate::plan::{AgentSpec, Confinement, RunId};
 
 fn request(argv: &[&str], reason: &str) -> SpawnRequest {
     SpawnRequest {
@@ -12,6 +12,7 @@ fn request(argv: &[&str], reason: &str) -> SpawnRequest {
             argv: argv.iter().map(ToString::to_string).collect(),
             env: [("TOKEN".to_owned(), "secret".to_owned())].into(),
             cwd: "/".into(),
+            confinement: Confinement::default(),
         },
         markers: [("MARKER".to_owned(), "secret".to_owned())].into(),
         log_dir: "logs".into(),
