@@ -2,6 +2,7 @@
 //!
 //! The flow, and where each part of it lives, is drawn in `design/architecture.md`.
 
+pub mod account;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use nix::sys::prctl::set_dumpable;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -102,6 +103,11 @@ async fn reconcile(
     directory: &Directory,
     successor: &Successor,
 ) -> io::Result<Left> {
+    // Its memory and its environment may hold what no agent of the same user is to read. An exec
+    // undoes it, so agents are as they would be.
+    if let Err(error) = set_dumpable(false) {
+        warn!(%error, "other processes of this user may read the runner's memory");
+    }
     let signals = Signals::new()?;
     let Loaded { path, overrides, config, bytes } = loaded;
     info!(event = "runner.started", config = %path.display(), pid = std::process::id(), "started");

@@ -2,12 +2,48 @@
 //! template may override.
 
 use super::mistakes::Mistake;
-use super::section::Section;
+use super::section::{Found, Section};
+use crate::account::{self, AccountError};
 use crate::plan::Confinement;
 
 /// As the section says, and where it says nothing, as `default`.
 pub(super) fn read(section: &Section<'_>, default: &Confinement) -> Confinement {
-    Confinement { env_inherit: env_inherit(section).unwrap_or_else(|| default.env_inherit.clone()) }
+    let (user, group) = account(section, default);
+    Confinement {
+        env_inherit: env_inherit(section).unwrap_or_else(|| default.env_inherit.clone()),
+        user,
+        group,
+        no_new_privs: section.flag("no_new_privs", default.no_new_privs).value,
+    }
+}
+
+/// A template that names a user of its own has that user's group, unless it names one too.
+fn account(section: &Section<'_>, default: &Confinement) -> (Option<String>, Option<String>) {
+    let (user, group) = (section.text("user", "nobody"), section.text("group", "nogroup"));
+    let given = |found: &Found<String>| found.span().map(|_| found.value.clone());
+    let named = match (given(&user), given(&group)) {
+        (None, None) => return (default.user.clone(), default.group.clone()),
+        (None, group) => (default.user.clone(), group),
+        named => named,
+    };
+    let found = account::find(named.0.as_deref(), named.1.as_deref());
+    if let Err(error) = found {
+        let about_group = matches!(error, AccountError::NoGroup(_));
+        let span = if about_group { group.span() } else { user.span().or(group.span()) };
+        let key = if about_group { "group" } else { "user" };
+        let help = match error {
+            AccountError::NotPermitted => "leave it out, or start the runner as root".to_owned(),
+            AccountError::NoPrimaryGroup(uid) => format!("write `group = \"{uid}\"` below it"),
+            AccountError::NoUser(_) | AccountError::NoGroup(_) | AccountError::Lookup(_) => {
+                format!("write the name or the number of a {key}, in quotes")
+            }
+        };
+        if let Some(span) = span {
+            let title = format!("`{}`: {error}", section.name(key));
+            section.sink.note(Mistake::at(span, title).help(help));
+        }
+    }
+    named
 }
 
 fn env_inherit(section: &Section<'_>) -> Option<Vec<String>> {

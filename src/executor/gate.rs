@@ -8,6 +8,10 @@
 //!
 //! A runner that dies before it has recorded an agent closes the socket, and then no agent ever
 //! ran. So there is no moment at which an agent runs that the next runner does not know of.
+//!
+//! What an agent is to have no more, such as the runner's user, its gate gives up before the exec.
+
+mod privileges;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,6 +26,8 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stdin, stdin};
 
 use crate::plan::Exit;
+
+pub(super) use privileges::Privileges;
 
 /// The first argument by which the runner is a gate.
 pub const VERB: &str = "gate";
@@ -44,10 +50,10 @@ pub(super) fn is_gates_own(exit: Exit) -> bool {
     matches!(exit, Exit::Code(code) if code == i32::from(CLOSED) || code == i32::from(NOT_RUN))
 }
 
-/// Waits on stdin for the word, and then becomes `command`.
+/// Waits on stdin for the word, and then becomes what `args` say: options, `--` and a command.
 #[must_use]
-pub fn wait_and_become(command: &[OsString]) -> ExitCode {
-    match become_agent(command) {
+pub fn wait_and_become(args: &[OsString]) -> ExitCode {
+    match become_agent(args) {
         Ok(never) => match never {},
         Err(Closed::NoWord) => ExitCode::from(CLOSED),
         Err(Closed::NotRun) => ExitCode::from(NOT_RUN),
@@ -61,7 +67,7 @@ enum Closed {
 
 enum Never {}
 
-fn become_agent(command: &[OsString]) -> Result<Never, Closed> {
+fn become_agent(args: &[OsString]) -> Result<Never, Closed> {
     // The runner reads its signals and so has them blocked; an agent must be able to end by them.
     SigSet::empty().thread_set_mask().map_err(|_| Closed::NoWord)?;
     // The agent gets /dev/null; what is left of the socket closes when it is run.
@@ -75,12 +81,19 @@ fn become_agent(command: &[OsString]) -> Result<Never, Closed> {
         Ok(()) if word == [GO] => {}
         Ok(()) | Err(_) => return Err(Closed::NoWord),
     }
+    let (privileges, command) = Privileges::parse(args).ok_or(Closed::NotRun)?;
     let (program, args) = command.split_first().ok_or(Closed::NotRun)?;
-    let error = Command::new(program).args(args).exec();
-    let number = error.raw_os_error().unwrap_or_default();
+    let number = match privileges.drop_others() {
+        Ok(()) => number_of(&Command::new(program).args(args).exec()),
+        Err(error) => -number_of(&error),
+    };
     // If that fails the runner is gone.
     let _ = socket.write_all(&number.to_ne_bytes());
     Err(Closed::NotRun)
+}
+
+fn number_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or_default()
 }
 
 /// Opens the gate at the other end of `socket`. Blocks until the agent runs.
@@ -104,5 +117,11 @@ pub(super) fn open(mut socket: UnixStream) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
+    match i32::from_ne_bytes(number) {
+        number if number < 0 => {
+            let error = io::Error::from_raw_os_error(number.saturating_neg());
+            Err(io::Error::other(format!("its user or privileges cannot be changed: {error}")))
+        }
+        number => Err(io::Error::from_raw_os_error(number)),
+    }
 }

@@ -16,15 +16,33 @@ pub struct Confinement {
     /// The variables of the runner's environment that it inherits: names, or beginnings of names
     /// with a `*` at the end.
     pub env_inherit: Vec<String>,
+    /// The user that it runs as, by name or number; none: the runner's.
+    pub user: Option<String>,
+    /// Its group, by name or number; none: the user's, or the runner's.
+    pub group: Option<String>,
+    /// Whether nothing that it runs may have more than it has itself (setuid, file capabilities).
+    pub no_new_privs: bool,
 }
 
 impl Default for Confinement {
     fn default() -> Self {
-        Self { env_inherit: ENV_INHERIT.map(str::to_owned).to_vec() }
+        Self {
+            env_inherit: ENV_INHERIT.map(str::to_owned).to_vec(),
+            user: None,
+            group: None,
+            no_new_privs: true,
+        }
     }
 }
 
 impl Confinement {
+    /// Whether both run as the same user with the same privileges.
+    #[must_use]
+    pub fn same_privileges(&self, other: &Self) -> bool {
+        (&self.user, &self.group, self.no_new_privs)
+            == (&other.user, &other.group, other.no_new_privs)
+    }
+
     /// Whether a variable of this name is inherited.
     #[must_use]
     pub fn inherits(&self, name: &[u8]) -> bool {

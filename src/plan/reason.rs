@@ -141,6 +141,7 @@ pub struct Change {
     env: bool,
     cwd: bool,
     inherited: bool,
+    privileges: bool,
 }
 
 impl Change {
@@ -156,6 +157,7 @@ impl Change {
             env: before.env != after.env,
             cwd: before.cwd != after.cwd,
             inherited: before.confinement.env_inherit != after.confinement.env_inherit,
+            privileges: !before.confinement.same_privileges(&after.confinement),
         };
         (change != Self::default()).then_some(change)
     }
@@ -168,6 +170,7 @@ impl fmt::Display for Change {
             (self.env, "environment"),
             (self.cwd, "working directory"),
             (self.inherited, "env_inherit"),
+            (self.privileges, "user or privileges"),
         ];
         let changed: Vec<_> = parts.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
         write!(f, "{} changed", changed.join(" and "))

@@ -39,3 +39,46 @@ fn a_secret_reaches_an_agent_only_by_its_name() {
     assert!(journal.contains("DB_*") && !journal.contains("hunter2"));
     runner.stop();
 }
+
+fn status(text: &str, key: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn an_agent_gets_no_privileges_that_it_does_not_have() {
+    let script = "cat /proc/self/status; echo done; exec sleep 1000";
+    let runner = Runner::start(&config("", "", script));
+    assert_eq!(status(&output(&runner, "done"), "NoNewPrivs:"), "1");
+    let mark = runner.process.mark();
+    runner.save(&config("", "no_new_privs = false", script));
+    let stopping = runner.process.event(mark, "agent.stopping", "alice");
+    assert_eq!(stopping["reason"], "user or privileges changed");
+    runner.process.event(mark, "agent.started", "alice");
+    // It cannot have more than this test.
+    let ours = status(&std::fs::read_to_string("/proc/self/status").unwrap(), "NoNewPrivs:");
+    eventually("the second run", || {
+        runner.log("alice").lines().filter(|l| *l == "done").count() == 2
+    });
+    let log = runner.log("alice");
+    let second = log.rsplit("--- runner: ").next().unwrap();
+    assert_eq!(status(second, "NoNewPrivs:"), ours);
+    runner.stop();
+}
+
+#[test]
+fn an_agent_runs_as_the_user_that_it_is_to_run_as() {
+    let script = "cat /proc/self/status; echo done; exec sleep 1000";
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: whether agents run as another user is not tested");
+        return;
+    }
+    let runner = Runner::start(&config("user = \"65534\"\ngroup = \"65533\"", "", script));
+    let log = output(&runner, "done");
+    assert_eq!(status(&log, "Uid:"), "65534 65534 65534 65534");
+    assert_eq!(status(&log, "Gid:"), "65533 65533 65533 65533");
+    assert!(status(&log, "Groups:").split(' ').all(|group| group != "0"), "{log}");
+    assert_eq!(status(&log, "CapEff:"), "0000000000000000");
+    // It is found again, and signalled, as any other.
+    runner.stop();
+}

@@ -19,6 +19,8 @@ use super::log_name::log_name;
 use super::logs::{self, Opened};
 use super::tree::Cgroup;
 use super::{Shared, pidfd};
+use crate::account::AccountError;
+use crate::executor::gate::Privileges;
 use crate::executor::{Identity, SpawnRequest, gate};
 use crate::fault::{self, Point};
 use crate::plan::{AgentSpec, Confinement};
@@ -34,6 +36,8 @@ pub(super) enum StartError {
     WorkingDirectory { path: PathBuf, error: io::Error },
     #[error("cannot start {program:?}: {problem} ({})", reason(error))]
     Program { program: String, problem: String, error: io::Error },
+    #[error("cannot run it as somebody else: {0}")]
+    Account(#[from] AccountError),
     #[error("cannot start the gate of an agent: {}", reason(error))]
     Gate { error: io::Error },
     #[error("cannot put the agent into a cgroup: {}", reason(error))]
@@ -98,10 +102,12 @@ fn spawn_gate(
     log: &Opened,
 ) -> Result<Pid, StartError> {
     let spec = &request.spec;
+    let privileges = Privileges::of(&spec.confinement)?;
     let (runner, verb) = gate.split_first().ok_or(StartError::NoCommand)?;
     let (stdout, stderr) = log.twice().map_err(|error| StartError::Gate { error })?;
     let child = Command::new(runner)
         .args(verb)
+        .args(privileges.options())
         .args(&spec.argv)
         .env_clear()
         .envs(inherited(&spec.confinement))

@@ -2,7 +2,7 @@ use super::*;
 
 fn inheriting(patterns: &[&str]) -> Confinement {
     let env_inherit = patterns.iter().map(ToString::to_string).collect();
-    Confinement { env_inherit }
+    Confinement { env_inherit, ..Confinement::default() }
 }
 
 #[test]

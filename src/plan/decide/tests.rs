@@ -748,6 +748,9 @@ fn what_one_change_is_of_is_told_exactly() {
     let mut confined = before.clone();
     confined.confinement.env_inherit.push("TOKEN".to_owned());
     assert_eq!(change(&confined).unwrap(), "env_inherit changed");
+    let mut other = before.clone();
+    other.confinement.user = Some("nobody".to_owned());
+    assert_eq!(change(&other).unwrap(), "user or privileges changed");
     assert_ne!(confined.digest(), before.digest());
 }
 
