@@ -62,7 +62,9 @@ fn above_max_agents_newcomers_wait_in_order_and_their_number_is_told() {
 #[test]
 fn a_million_entities_stall_nobody_and_are_counted() {
     let world = Scripted::start(vec![controllable("alice")]);
-    let runner = Runner::start(&config(&world, "max_agents = 5"));
+    // A debug build takes its time to read so many.
+    let config = config(&world, "max_agents = 5") + "[discovery]\ntimeout_ms = 60000\n";
+    let runner = Runner::start(&config);
     runner.pids(0, &["alice"]);
     world.set((0..1_000_000).map(|n| controllable(&format!("e{n:07}"))).collect());
     runner.process.event_of_all(0, "entities.ignored");

@@ -6,11 +6,14 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::harness::{Runner, config_with_special, entities, ids, misbehave};
 
 const TIMES: usize = 50;
+
+/// The pause that an editor makes between two pieces of a file.
+const PAUSE: Duration = Duration::from_millis(90);
 
 fn config(version: usize) -> String {
     format!(
@@ -24,6 +27,15 @@ fn config(version: usize) -> String {
 
 /// Saves fifty versions one way, and waits each time until the edited agent is the new one.
 fn fifty_times(prepare: impl Fn(&Path), save: impl Fn(&Path, usize, &str)) {
+    fifty_times_with_pauses(prepare, |dir, version, text| {
+        save(dir, version, text);
+        Duration::ZERO
+    });
+}
+
+/// The same, with a way that returns how long it paused at the most. Who pauses for longer than the
+/// runner waits has saved half a file: that is another case, and one of a machine that is too busy.
+fn fifty_times_with_pauses(prepare: impl Fn(&Path), save: impl Fn(&Path, usize, &str) -> Duration) {
     let dir = tempfile::tempdir().unwrap();
     prepare(dir.path());
     let runner = Runner::start_at(dir, &config(0));
@@ -31,7 +43,14 @@ fn fifty_times(prepare: impl Fn(&Path), save: impl Fn(&Path, usize, &str)) {
     runner.process.event(0, "agent.started", "edited");
     for version in 1..=TIMES {
         let mark = runner.process.mark();
-        save(runner.dir.path(), version, &config(version));
+        let pause = save(runner.dir.path(), version, &config(version));
+        if pause > 2 * PAUSE {
+            #[expect(clippy::print_stderr, reason = "what was not tested must be seen")]
+            {
+                eprintln!("NOT TESTED from version {version} on: a pause took {pause:?} here");
+            }
+            return;
+        }
         runner.process.event(mark, "agent.started", "edited");
         let stopped = runner.process.all_after(mark, "agent.stopping");
         assert!(stopped.iter().all(|line| line["entity"] == "edited"), "{stopped:?}");
@@ -59,17 +78,19 @@ fn a_file_renamed_over_it() {
 
 #[test]
 fn truncated_and_written_in_pieces() {
-    fifty_times(
+    fifty_times_with_pauses(
         |_| {},
         |dir, version, text| {
+            let mut longest = Duration::ZERO;
             let mut file = fs::File::create(dir.join("runner.toml")).unwrap();
             let pieces = 2 + version % 3;
             for piece in text.as_bytes().chunks(text.len() / pieces + 1) {
                 file.write_all(piece).unwrap();
-                file.flush().unwrap();
-                // The pause that an editor makes.
-                sleep(Duration::from_millis(90));
+                let written = Instant::now();
+                sleep(PAUSE);
+                longest = longest.max(written.elapsed());
             }
+            longest
         },
     );
 }
