@@ -1,11 +1,13 @@
 //! Watching the file: one [`Reload`] for every change of its content, and none for anything else.
 //!
 //! ```text
-//! event · timer · reload_now ──► look (stat) ──changed──► settle (two equal reads) ──► Reload
+//! event · timer ──► look (stat) ──changed──► settle (two equal reads) ──► Reload
+//! reload_now ────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! An event says only that it is time to look. A file that is being written is often valid TOML
-//! already, so nothing is believed before it has been the same for a while.
+//! already, so nothing is believed before it has been the same for a while, unless somebody says
+//! that it is complete.
 
 mod look;
 
@@ -14,9 +16,10 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as wakes;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -48,15 +51,24 @@ pub struct Watch {
 /// Has the file read at once, as SIGHUP asks for.
 #[derive(Clone, Debug)]
 pub struct Reloader {
-    forced: Arc<AtomicBool>,
+    asked: Arc<AtomicBool>,
     wake: wakes::SyncSender<()>,
+    thread: Arc<OnceLock<Thread>>,
 }
 
 impl Reloader {
-    /// Has the file read now, and the outcome reported even if nothing has changed.
+    /// Has the file read now, and the outcome reported even if nothing has changed. Who asks for
+    /// it has written all of it; only an empty file is still waited for.
     pub fn reload_now(&self) {
-        self.forced.store(true, Ordering::SeqCst);
+        self.asked.store(true, Ordering::SeqCst);
         self.wake();
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn was_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::SeqCst)
     }
 
     /// A wake-up that is waiting already does for this one as well.
@@ -81,7 +93,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 pub fn watch(path: &Path, overrides: Overrides, loaded: Vec<u8>) -> io::Result<Watch> {
     let (wake, woken) = wakes::sync_channel(1);
     let (report, reloads) = mpsc::channel(1);
-    let reloader = Reloader { forced: Arc::default(), wake };
+    let reloader = Reloader { asked: Arc::default(), wake, thread: Arc::default() };
     let seconds = LOOK_EVERY.as_secs();
     let unheard = format!("the configuration file; it is looked at every {seconds} s instead");
     let woken_by_file = reloader.clone();
@@ -95,9 +107,10 @@ pub fn watch(path: &Path, overrides: Overrides, loaded: Vec<u8>) -> io::Result<W
         report,
     };
     // A thread of its own: a file system that hangs must not hold up anything else.
-    std::thread::Builder::new()
+    let watching = thread::Builder::new()
         .name("config-watch".to_owned())
         .spawn(move || watcher.run(&woken))?;
+    let _ = reloader.thread.set(watching.thread().clone());
     Ok(Watch { reloads, reloader })
 }
 
@@ -119,15 +132,15 @@ impl Watcher {
         loop {
             // First the places, then the file: a change in between makes an event.
             self.places.follow([self.path.as_path()]);
-            let forced = self.reloader.forced.swap(false, Ordering::SeqCst);
+            let asked = self.reloader.was_asked();
             let unchanged = self.stamp == Some(Stamp::of(&self.path));
-            if forced || !unchanged {
-                let Some(settled) = self.settle() else { return };
-                if self.take(settled, forced).is_err() {
+            if asked || !unchanged {
+                let Some((settled, asked)) = self.settle(asked) else { return };
+                if self.take(settled, asked).is_err() {
                     return;
                 }
             } else if woken_by_event {
-                std::thread::sleep(BETWEEN_LOOKS);
+                self.pause(BETWEEN_LOOKS);
             }
             woken_by_event = woken.recv_timeout(LOOK_EVERY).is_ok();
             if self.report.is_closed() {
@@ -136,19 +149,24 @@ impl Watcher {
         }
     }
 
-    /// The file once it has stayed the same; nothing if nobody waits for it any more.
-    fn settle(&self) -> Option<Look> {
+    /// The file once it has stayed the same, or somebody has asked for it, and whether that was so;
+    /// nothing if nobody waits for it any more.
+    fn settle(&self, mut asked: bool) -> Option<(Look, bool)> {
         let started = Instant::now();
         let mut last = Look::at(&self.path);
         let mut since = started;
         loop {
-            std::thread::sleep(QUIET);
+            if asked && has_content(&last) {
+                return Some((last, asked));
+            }
+            self.pause(QUIET);
+            asked |= self.reloader.was_asked();
             let now = Look::at(&self.path);
             let untouched = now.stamp == last.stamp || started.elapsed() > PATIENCE;
             if !untouched || now.content() != last.content() {
                 since = Instant::now();
             } else if since.elapsed() >= quiet_for(&now) {
-                return Some(now);
+                return Some((now, asked));
             }
             last = now;
             if self.report.is_closed() {
@@ -157,11 +175,23 @@ impl Watcher {
         }
     }
 
+    /// Sleeps, until somebody asks for the file at the longest.
+    fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.reloader.asked.load(Ordering::SeqCst) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
     /// Reports the settled file, if it is news.
-    fn take(&mut self, settled: Look, forced: bool) -> Result<(), mpsc::error::SendError<Reload>> {
+    fn take(&mut self, settled: Look, asked: bool) -> Result<(), mpsc::error::SendError<Reload>> {
         let content = settled.content();
         self.stamp = Some(settled.stamp);
-        if !forced && content == self.content {
+        if !asked && content == self.content {
             return Ok(());
         }
         self.content = content;
@@ -179,8 +209,9 @@ impl Watcher {
 }
 
 fn quiet_for(look: &Look) -> Duration {
-    match &look.read {
-        Ok(bytes) if !bytes.trim_ascii().is_empty() => QUIET,
-        Ok(_) | Err(_) => QUIET_WITHOUT_CONTENT,
-    }
+    if has_content(look) { QUIET } else { QUIET_WITHOUT_CONTENT }
+}
+
+fn has_content(look: &Look) -> bool {
+    look.read.as_ref().is_ok_and(|bytes| !bytes.trim_ascii().is_empty())
 }

@@ -75,7 +75,7 @@ impl Bench {
 fn write_in_pieces(path: &Path, whole: &str) {
     let mut file = fs::File::create(path).unwrap();
     for piece in [&whole[..9], &whole[9..26], &whole[26..]] {
-        std::thread::sleep(Duration::from_millis(80));
+        thread::sleep(Duration::from_millis(80));
         file.write_all(piece.as_bytes()).unwrap();
         file.flush().unwrap();
     }
@@ -195,7 +195,7 @@ async fn the_directory_made_again() {
 async fn empty_for_a_while() {
     let mut bench = Bench::plain();
     fs::write(bench.path("a.toml"), "").unwrap();
-    std::thread::sleep(Duration::from_millis(400));
+    thread::sleep(Duration::from_millis(400));
     fs::write(bench.path("a.toml"), text(2)).unwrap();
     bench.applied(2).await;
     // For good, it is a mistake, and said once.
@@ -244,13 +244,13 @@ async fn touched_for_ever() {
     let mut bench = Bench::plain();
     let path = bench.path("a.toml");
     let stop = Arc::new(AtomicBool::new(false));
-    let writer = std::thread::spawn({
+    let writer = thread::spawn({
         let stop = Arc::clone(&stop);
         move || {
             while !stop.load(Ordering::SeqCst) {
                 fs::write(path.with_extension("new"), text(2)).unwrap();
                 fs::rename(path.with_extension("new"), &path).unwrap();
-                std::thread::sleep(Duration::from_millis(30));
+                thread::sleep(Duration::from_millis(30));
             }
         }
     });
@@ -276,4 +276,30 @@ fn directories_on_the_way_to_a_file() {
     assert_eq!(found("one/../a.toml"), only_base);
     assert_eq!(found("missing/deeper/a.toml"), only_base);
     assert!(found("loop").contains(&base));
+}
+
+/// The file never stays the same for as long as it would have to.
+#[tokio::test]
+async fn who_asks_for_the_file_need_not_wait_until_it_stays_the_same() {
+    let mut bench = Bench::plain();
+    let path = bench.path("a.toml");
+    fs::write(&path, text(2)).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            for version in 0.. {
+                fs::write(path.with_extension("new"), format!("{}# {version}\n", text(2))).unwrap();
+                fs::rename(path.with_extension("new"), &path).unwrap();
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(30));
+            }
+        }
+    });
+    bench.watch.reloader.reload_now();
+    bench.applied(2).await;
+    stop.store(true, Ordering::SeqCst);
+    writer.join().unwrap();
 }
