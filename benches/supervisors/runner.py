@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 
 from .base import Adapter
 
@@ -17,6 +18,7 @@ class Runner(Adapter):
     name = "runner"
     min_delay = "`initial_backoff_ms = 0`"
     by_hangup = False
+    containment = "auto"
 
     def bin(self):
         return os.environ["RUNNER_BIN"]
@@ -46,17 +48,21 @@ class Runner(Adapter):
         with open(path, "w") as f:
             f.write("\n".join(lines) + "\n")
         argv = [self.bin(), "world", "--config", path, "--listen", self.server]
-        world = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.PIPE)
-        # Its first line says that it listens.
-        world.stderr.readline()
+        nowhere = subprocess.DEVNULL
+        world = subprocess.Popen(argv, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+        host, port = self.server.split(":")
+        while world.poll() is None:
+            try:
+                socket.create_connection((host, int(port))).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.01)
         return world
 
     def cleanup(self):
         super().cleanup()
         self.world.kill()
         self.world.wait()
-        self.world.stderr.close()
 
     def write(self):
         lines = [
@@ -65,6 +71,7 @@ class Runner(Adapter):
             "auto_discover = false",
             'log_dir = "logs"',
             'state_dir = "state"',
+            f'containment = "{self.containment}"',
             "initial_backoff_ms = 0",
             "max_restart_attempts = 1000000",
             "shutdown_grace_ms = 2000",
@@ -95,3 +102,9 @@ class RunnerTold(Runner):
     """The same, with SIGHUP after an edit, in place of the file watch alone."""
     name = "runner-sighup"
     by_hangup = True
+
+
+class RunnerByGroup(Runner):
+    """The same without cgroups."""
+    name = "runner-process-group"
+    containment = "process-group"
