@@ -1,6 +1,9 @@
 //! The decision: from what should be and what is to what is to be done.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use itertools::{EitherOrBoth, Itertools as _};
 
 use super::action::{Action, Plan, Start, Verb};
 use super::desired::{Desired, Intent, Want, Wants};
@@ -21,25 +24,23 @@ use super::time::Time;
 /// as they are; and as long as any process of an agent may live, nothing is started in its place.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, now: Time) -> Plan {
-    let mut draft = Draft { desired, observed, now, plan: Plan::default(), starts: Vec::new() };
-    for (id, agent) in &observed.agents {
-        match draft.step(id, agent) {
-            Step::Leave => draft.plan.unchanged += 1,
-            Step::Wake(at) => {
-                draft.plan.unchanged += 1;
-                draft.wake(at);
-            }
-            Step::Do(verb) => draft.plan.actions.push(Action { id: id.clone(), verb }),
-            Step::Start(candidate) => draft.starts.push((id, candidate)),
-            Step::Pend(why) => {
-                draft.plan.pending.insert(id.clone(), why);
-            }
+    let mut draft = Draft::new(desired, observed, now);
+    let none = (&BTreeMap::new(), &BTreeSet::new());
+    let (wants, unserved) = match &desired.wants {
+        Wants::Unknown => none,
+        Wants::Known { agents, unserved } => (agents, unserved),
+    };
+    // Side by side, as both are in order: to look each up costs more than all else.
+    for both in observed.agents.iter().merge_join_by(wants, |(one, _), (other, _)| one.cmp(other)) {
+        match both {
+            EitherOrBoth::Both((id, agent), (_, want)) => draft.look_at(id, agent, Some(want)),
+            EitherOrBoth::Left((id, agent)) => draft.look_at(id, agent, None),
+            EitherOrBoth::Right((id, want)) => draft.newcomer(id, want),
         }
     }
-    draft.newcomers();
+    draft.unserved(unserved);
     draft.admit();
-    draft.plan.actions.sort_by_key(|action| action.verb.rank());
-    draft.plan
+    draft.finish()
 }
 
 struct Draft<'a> {
@@ -47,7 +48,19 @@ struct Draft<'a> {
     observed: &'a Observed,
     now: Time,
     plan: Plan,
+    /// Of the plan, in any order.
+    pending: Vec<(EntityId, Pending)>,
     starts: Vec<(&'a EntityId, Candidate<'a>)>,
+    count: Count,
+}
+
+/// How many agents there are of some kinds.
+#[derive(Debug, Default)]
+struct Count {
+    live: usize,
+    /// Those without a process whose place is kept.
+    reserved: usize,
+    starting: usize,
 }
 
 /// What one look at one agent comes to.
@@ -79,7 +92,34 @@ enum Fate<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn fate(&self, id: &EntityId) -> Fate<'a> {
+    fn new(desired: &'a Desired, observed: &'a Observed, now: Time) -> Self {
+        let (plan, pending, starts) = (Plan::default(), Vec::new(), Vec::new());
+        Self { desired, observed, now, plan, pending, starts, count: Count::default() }
+    }
+
+    fn finish(mut self) -> Plan {
+        self.plan.actions.sort_by_key(|action| action.verb.rank());
+        self.plan.pending = self.pending.into_iter().collect();
+        self.plan
+    }
+
+    fn look_at(&mut self, id: &'a EntityId, agent: &'a Agent, want: Option<&'a Want>) {
+        self.count.live += usize::from(agent.is_live());
+        self.count.reserved += usize::from(agent.keeps_place());
+        self.count.starting += usize::from(matches!(agent.phase, Phase::Starting { .. }));
+        match self.step(id, agent, want) {
+            Step::Leave => self.plan.unchanged += 1,
+            Step::Wake(at) => {
+                self.plan.unchanged += 1;
+                self.wake(at);
+            }
+            Step::Do(verb) => self.plan.actions.push(Action { id: id.clone(), verb }),
+            Step::Start(candidate) => self.starts.push((id, candidate)),
+            Step::Pend(why) => self.pending.push((id.clone(), why)),
+        }
+    }
+
+    fn fate(&self, id: &EntityId, want: Option<&'a Want>) -> Fate<'a> {
         match self.desired.intent {
             Intent::Run => {}
             Intent::Leave => return Fate::Unknown,
@@ -89,7 +129,7 @@ impl<'a> Draft<'a> {
         }
         match &self.desired.wants {
             Wants::Unknown => Fate::Unknown,
-            Wants::Known { agents, unserved } => match agents.get(id) {
+            Wants::Known { unserved, .. } => match want {
                 Some(want) => Fate::Wanted(want),
                 None if unserved.contains(id) => {
                     Fate::Unwanted(StopReason::NoTemplate, ForgetReason::NoTemplate)
@@ -99,8 +139,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn step(&self, id: &EntityId, agent: &'a Agent) -> Step<'a> {
-        let fate = self.fate(id);
+    fn step(&self, id: &EntityId, agent: &'a Agent, want: Option<&'a Want>) -> Step<'a> {
+        let fate = self.fate(id, want);
         match &agent.phase {
             Phase::Starting { run, .. } => self.live(agent, *run, Lease::Unseen, &fate),
             Phase::Running { run, lease, .. } => self.live(agent, *run, *lease, &fate),
@@ -256,42 +296,43 @@ impl<'a> Draft<'a> {
         start_again(agent, want, attempts, why)
     }
 
-    /// Entities that never had an agent.
-    fn newcomers(&mut self) {
-        let Wants::Known { agents, unserved } = &self.desired.wants else { return };
+    /// An entity that never had an agent.
+    fn newcomer(&mut self, id: &'a EntityId, want: &'a Want) {
         if self.desired.intent != Intent::Run {
             return;
         }
-        for (id, want) in agents {
-            if self.observed.agents.contains_key(id) {
-                continue;
-            }
-            if !want.present {
-                self.plan.pending.insert(id.clone(), Pending::Missing);
-            } else if want.leased {
-                self.plan.pending.insert(id.clone(), Pending::LeasedElsewhere);
-            } else {
-                let why = StartReason::NoAgent;
-                let due = Time::default();
-                let candidate = Candidate { want, attempts: 0, why, returning: false, due };
-                self.starts.push((id, candidate));
-            }
+        if !want.present {
+            self.pending.push((id.clone(), Pending::Missing));
+        } else if want.leased {
+            self.pending.push((id.clone(), Pending::LeasedElsewhere));
+        } else {
+            let why = StartReason::NoAgent;
+            let due = Time::default();
+            let candidate = Candidate { want, attempts: 0, why, returning: false, due };
+            self.starts.push((id, candidate));
         }
-        let unserved = unserved.iter().filter(|id| !self.observed.agents.contains_key(*id));
-        self.plan.pending.extend(unserved.map(|id| (id.clone(), Pending::NoTemplate)));
+    }
+
+    /// Entities that no template serves.
+    fn unserved(&mut self, unserved: &BTreeSet<EntityId>) {
+        if self.desired.intent != Intent::Run {
+            return;
+        }
+        let agents = &self.observed.agents;
+        let unserved = unserved.iter().filter(|id| !agents.contains_key(*id));
+        self.pending.extend(unserved.map(|id| (id.clone(), Pending::NoTemplate)));
     }
 
     /// Starts as many as there is room for under `max_agents`, and as fast as they may be.
     fn admit(&mut self) {
         let max = self.desired.rules.max_agents;
-        let live = self.count(Agent::is_live);
-        let reserved = self.count(Agent::keeps_place);
+        let Count { live, reserved, .. } = self.count;
         let mut starts = std::mem::take(&mut self.starts);
         starts.retain(|(id, candidate)| {
             let unsynced = self.unsynced(candidate.want);
             let waits = unsynced.map(|project| Pending::Unsynced(project.to_owned()));
             waits.is_none_or(|why| {
-                self.plan.pending.insert((*id).clone(), why);
+                self.pending.push(((*id).clone(), why));
                 false
             })
         });
@@ -307,22 +348,22 @@ impl<'a> Draft<'a> {
     /// Lets those wait that are beyond the room.
     fn crop(&mut self, candidates: &mut Vec<(&'a EntityId, Candidate<'a>)>, room: usize) {
         let beyond = candidates.drain(room.min(candidates.len())..);
-        self.plan.pending.extend(beyond.map(|(id, _)| (id.clone(), Pending::OverLimit)));
+        self.pending.extend(beyond.map(|(id, _)| (id.clone(), Pending::OverLimit)));
     }
 
     /// Starts them in this order, until it is too fast.
     fn start(&mut self, candidates: impl Iterator<Item = (&'a EntityId, Candidate<'a>)>) {
         let spawn = self.desired.rules.spawn;
         let mut pace = self.observed.pace;
-        let mut under_way = self.count(|agent| matches!(agent.phase, Phase::Starting { .. }));
+        let mut under_way = self.count.starting;
         let mut run = self.observed.next_run;
         for (id, candidate) in candidates {
             if under_way >= spawn.max_parallel {
                 let why = Throttle::MaxParallel(spawn.max_parallel);
-                self.plan.pending.insert(id.clone(), Pending::Turn(why));
+                self.pending.push((id.clone(), Pending::Turn(why)));
             } else if pace.due(spawn) > self.now {
                 let why = Throttle::PerSecond(spawn.per_second);
-                self.plan.pending.insert(id.clone(), Pending::Turn(why));
+                self.pending.push((id.clone(), Pending::Turn(why)));
                 self.wake(pace.due(spawn));
             } else {
                 pace = pace.after(spawn, candidate.returning, self.now);
@@ -331,10 +372,6 @@ impl<'a> Draft<'a> {
                 run += 1;
             }
         }
-    }
-
-    fn count(&self, is: impl Fn(&Agent) -> bool) -> usize {
-        self.observed.agents.values().filter(|agent| is(agent)).count()
     }
 
     fn wake(&mut self, at: Time) {

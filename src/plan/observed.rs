@@ -133,6 +133,8 @@ pub struct Ended {
     pub at: Time,
 }
 
+const SIGKILL: i32 = 9;
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -142,6 +144,18 @@ pub enum Outcome {
     NotStarted(String),
     /// The runner ended it, as it did not do its work: its entity's lease was gone.
     Unhealthy,
+}
+
+impl Outcome {
+    /// Whether the world may be the cause of it, so that it has to be asked. No agent sends SIGKILL
+    /// to itself for the want of a world: that comes from the kernel, or from a person.
+    #[must_use]
+    pub fn may_be_the_worlds(&self) -> bool {
+        match self {
+            Self::Exit(exit) => *exit != Exit::Signal(SIGKILL),
+            Self::NotStarted(_) | Self::Unhealthy => false,
+        }
+    }
 }
 
 /// What answers have said of the lease of a running agent's entity.

@@ -51,8 +51,7 @@ pub fn conclude(
     if ended.how == Outcome::Exit(Exit::Unknown) {
         return Conclusion::World(WorldReason::RunnerAway);
     }
-    // Only of an exit can the world be the cause.
-    if matches!(ended.how, Outcome::Exit(_)) {
+    if ended.how.may_be_the_worlds() {
         if contact.took(ended.started, ended.at) {
             return Conclusion::World(WorldReason::Disrupted);
         }

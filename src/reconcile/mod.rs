@@ -292,7 +292,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         }
         self.memory.agent(&id, agent);
         // Whether a crash or a lost world is behind it, only the world can tell.
-        if matches!(agent.phase, Phase::Exited(_)) {
+        if matches!(&agent.phase, Phase::Exited(ended) if ended.how.may_be_the_worlds()) {
             self.world.ask();
         }
     }
@@ -307,7 +307,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             self.wake_at = earliest(plan.wake_at, self.report.crashes.over_at());
             self.report.pending(&plan.pending);
             self.apply(&plan, now);
-            if plan.actions.is_empty() {
+            // A start opens nothing that was not open before.
+            if plan.actions.iter().all(|action| matches!(action.verb, Verb::Start(_))) {
                 return;
             }
         }

@@ -377,7 +377,7 @@ async fn what_another_loop_left_is_adopted_and_not_started_again() {
     assert_eq!(stage.next().await, Told::Adopt(RunId(9), 77));
     stage.answer(&["alice"]);
     assert_eq!(stage.within(Duration::from_secs(60)).await, None);
-    stage.gone(9, Exit::Signal(9));
+    stage.gone(9, Exit::Signal(15));
     assert_eq!(stage.next().await, Told::Ask);
     stage.answer_again();
     assert_eq!(stage.next().await, Told::Spawn(RunId(10), "alice".to_owned()));

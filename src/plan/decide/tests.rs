@@ -236,6 +236,15 @@ fn policy_never_restarts_nobody_and_does_not_ask_the_world() {
 }
 
 #[test]
+fn a_kill_is_not_the_worlds_and_is_judged_without_asking_it() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(20 * SECOND);
+    scene.exit("alice", Exit::Signal(9));
+    scene.settle();
+    assert_eq!(scene.phase("alice"), "BackingOff");
+}
+
+#[test]
 fn an_exit_that_the_world_took_with_it_spends_no_attempt_and_waits_for_the_world() {
     for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal(11)] {
         let mut scene = Scene::running(&["alice"]);
