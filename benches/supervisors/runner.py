@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 
-from .base import Adapter
+from .base import Adapter, all_pids, read
 
 
 class Runner(Adapter):
@@ -83,6 +83,17 @@ class Runner(Adapter):
         with open(f"{path}.next", "w") as f:
             f.write("\n".join(lines) + "\n")
         os.rename(f"{path}.next", path)
+
+    def sup_pids(self):
+        """With the server of gates, whose environment is empty as its gates' has to be."""
+        pids = super().sup_pids()
+        root = self.root_pid()
+        for pid in all_pids():
+            stat = read(f"/proc/{pid}/stat")
+            child = stat[stat.rfind(b")") + 2:].split()[1:2] == [str(root).encode()]
+            if child and read(f"/proc/{pid}/cmdline").split(b"\0")[1:2] == [b"gate"]:
+                pids.append(pid)
+        return pids
 
     def argv(self):
         return [self.bin(), "reconcile", "--config", f"{self.work}/runner.toml"]

@@ -86,10 +86,9 @@ impl From<Ending> for ExitCode {
 /// Parses the command line and does what it asks for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
     // Every agent begins as one: it must be quick, and is nothing for a person.
-    if args.next().is_some_and(|verb| verb == gate::VERB) {
-        return gate::wait_and_become(&args.collect::<Vec<_>>());
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == gate::VERB) {
+        return gate::serve();
     }
     let cli = Cli::parse();
     logging::start(cli.log_format, cli.verb.default_filter());

@@ -17,7 +17,7 @@ use super::{Ending, fail, runtime};
 use crate::clock::Clock;
 use crate::config::{self, Config, OnExit, Reload, Watch};
 use crate::discovery;
-use crate::executor::gate::VERB;
+use crate::executor::gate::{Births, VERB};
 use crate::executor::local::survey::survey;
 use crate::executor::{Local, Record, Trees, logs};
 use crate::plan::Intent;
@@ -114,7 +114,8 @@ async fn reconcile(
 
     let clock = Clock::new();
     let (journal, inheritance) = take_up(directory, clock)?;
-    let trees = hold(directory, &config, &inheritance)?;
+    let births = Arc::new(births());
+    let trees = hold(directory, &config, &inheritance, &births)?;
     let mut settler = Settler::new(directory.path())?;
     let (settings, asked) = settler.settle(&config).await?;
     let (rotation, rotation_seen) = watch::channel(rotation(&settings));
@@ -125,7 +126,7 @@ async fn reconcile(
 
     let world = discovery::start(asked_seen, clock);
     let record = Arc::clone(&journal) as Arc<dyn Record>;
-    let (executor, events) = Local::new(gate(), record, Arc::clone(&trees));
+    let (executor, events) = Local::new(births, record, Arc::clone(&trees));
     executor.reap_orphans()?;
     let rotator = logs::Rotator::new(rotation_seen, clock);
     let syncer = Syncer::new(projects_seen);
@@ -191,10 +192,11 @@ fn hold(
     directory: &Directory,
     config: &Config,
     inheritance: &Inheritance,
+    births: &Births,
 ) -> io::Result<Arc<Trees>> {
     let instance = instance(directory.path());
     let containment = containment(config.containment);
-    let trees = Trees::probe(&instance, containment, &gate()).map_err(|why| {
+    let trees = Trees::probe(&instance, containment, births).map_err(|why| {
         let help = "write `containment = \"auto\"` to run agents all the same";
         io::Error::other(format!("{why}; {help}"))
     })?;
@@ -202,9 +204,9 @@ fn hold(
     Ok(Arc::new(trees))
 }
 
-/// The command that is a gate: this very program, even if another one is on the disk by now.
-fn gate() -> Vec<String> {
-    vec!["/proc/self/exe".to_owned(), VERB.to_owned()]
+/// Gates are born by this very program, even if another one is on the disk by now.
+fn births() -> Births {
+    Births::new(vec!["/proc/self/exe".to_owned(), VERB.to_owned()])
 }
 
 /// Brings signals and edited files to the loop.

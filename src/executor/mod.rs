@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{AgentSpec, EntityId, Exit, RunId};
 
 pub mod gate;
+mod kernel;
 pub mod local;
 #[cfg(test)]
 pub(crate) mod misbehave;

@@ -10,7 +10,6 @@
 //! number as well, so a signal to the group can never hit a stranger; and as one task both sends
 //! the signals and reaps, no signal can come after the reap.
 
-mod exit_info;
 mod group;
 mod leader;
 mod log_name;
@@ -37,6 +36,7 @@ use self::leader::Leader;
 use self::reaper::Reaper;
 use self::run::{Order, adopt, supervise};
 use self::tree::Tree;
+use super::gate::Births;
 use super::{Adoption, Event, Executor, Record, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::RunId;
@@ -59,8 +59,7 @@ struct Shared {
     groups: Groups,
     trees: Arc<Trees>,
     reaper: Arc<Reaper>,
-    /// The command that is a gate.
-    gate: Vec<String>,
+    births: Arc<Births>,
     record: Arc<dyn Record>,
     events: UnboundedSender<Event>,
     /// The runs that are not over; none once they were given up.
@@ -69,15 +68,14 @@ struct Shared {
 
 impl Local {
     /// An executor without agents, and what will be told about the agents that it starts, whose
-    /// processes are held by `trees`. `gate` is the command that [waits to become](super::gate)
-    /// what follows it.
+    /// processes are born by `births` and held by `trees`.
     ///
     /// # Panics
     ///
     /// If it is called outside a tokio runtime, or on one without its IO driver.
     #[must_use]
     pub fn new(
-        gate: Vec<String>,
+        births: Arc<Births>,
         record: Arc<dyn Record>,
         trees: Arc<Trees>,
     ) -> (Self, UnboundedReceiver<Event>) {
@@ -85,12 +83,13 @@ impl Local {
             tracing::warn!(%error, "cannot tell whether exits of children are ignored");
         }
         let runtime = Handle::current();
+        runtime.spawn(Arc::clone(&trees).remove_discarded());
         let (events, received) = mpsc::unbounded_channel();
         let shared = Shared {
             groups: Groups::new(&runtime),
             trees,
             reaper: Arc::default(),
-            gate,
+            births,
             record,
             events,
             runs: Mutex::new(Some(HashMap::new())),
@@ -174,9 +173,14 @@ impl Shared {
     fn end(&self, run: RunId, tree: Option<Tree>, event: Event) {
         let mut runs = self.runs();
         let Some(runs) = &mut *runs else { return };
-        let reap = |tree: Tree| self.reaper.free(tree.pid(), || tree.reap());
-        if let Some(Err(error)) = tree.map(reap) {
-            tracing::error!(%run, %error, "cannot reap an agent");
+        if let Some(tree) = tree {
+            let (reaped, cgroup) = self.reaper.free(tree.pid(), || tree.reap());
+            if let Err(error) = reaped {
+                tracing::error!(%run, %error, "cannot reap an agent");
+            }
+            if let Some(cgroup) = cgroup {
+                self.trees.discard(cgroup);
+            }
         }
         fault::reach(Point::Reaped);
         runs.remove(&run);

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::exit_info;
+use crate::executor::kernel;
 use crate::plan::Exit;
 
 /// Opens the pidfd of a process: it is readable once the process and all its threads have ended,
@@ -85,7 +85,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
 /// How a process ended that is not our child, and that may have been reaped: the kernel remembers
 /// it for those who hold its pidfd (Linux 6.15), and as long as it is a zombie /proc shows it.
 pub(super) fn exit_of_stranger(pidfd: BorrowedFd<'_>, pid: Pid, start: u64) -> Exit {
-    if let Some(status) = exit_info::wait_status(pidfd) {
+    if let Some(status) = kernel::wait_status(pidfd) {
         return exit_of_status(status);
     }
     match stat(pid) {

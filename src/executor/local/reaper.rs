@@ -37,6 +37,19 @@ impl Reaper {
         self.kept().insert(child);
     }
 
+    /// The exit of the child that comes of `birth` is somebody's, from its first moment.
+    pub(super) fn keep_born<T>(
+        &self,
+        birth: impl FnOnce() -> io::Result<T>,
+        pid: impl FnOnce(&T) -> Pid,
+    ) -> io::Result<T> {
+        // With the lock held: until it has its own group it could be taken for a stranger.
+        let mut kept = self.kept();
+        let born = birth()?;
+        kept.insert(pid(&born));
+        Ok(born)
+    }
+
     /// Nobody waits for the child after `reap`, which makes its number free for another one.
     pub(super) fn free<T>(&self, child: Pid, reap: impl FnOnce() -> T) -> T {
         let mut kept = self.kept();

@@ -15,7 +15,7 @@ use super::group::Signs;
 use super::leader::{Leader, abandon};
 use super::start::{StartError, Started, start};
 use super::survey::{INSTANCE, RUN};
-use super::tree::{Others, Tree, others, release};
+use super::tree::{Others, Tree, others};
 use crate::executor::{Adoption, Event, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{Exit, RunId};
@@ -168,8 +168,8 @@ async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, share
             }
         }
     }
-    if let Some(cgroup) = &cgroup {
-        release(cgroup);
+    if let Some(cgroup) = cgroup {
+        shared.trees.discard(cgroup);
     }
     shared.end(run, None, Event::Gone { run, exit: UNKNOWN });
 }

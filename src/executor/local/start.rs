@@ -1,14 +1,12 @@
 //! The blocking part of a start: open the log and write its head, run the program; and the reason
 //! if that fails.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -17,11 +15,11 @@ use rustix::process::Pid;
 use super::leader::abandon;
 use super::log_name::log_name;
 use super::logs::{self, Opened};
-use super::tree::Cgroup;
+use super::tree::{Cgroup, release};
 use super::{Shared, pidfd};
 use crate::account::AccountError;
-use crate::executor::gate::Privileges;
-use crate::executor::{Identity, SpawnRequest, gate};
+use crate::executor::gate::{Gate, Privileges, Word};
+use crate::executor::{Identity, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{AgentSpec, Confinement};
 
@@ -62,17 +60,12 @@ pub(super) struct Started {
 pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, StartError> {
     let spec = &request.spec;
     let program = spec.argv.first().ok_or(StartError::NoCommand)?;
+    let word = word(request)?;
     let log = open_log(request)?;
-    let (ours, theirs) = UnixStream::pair().map_err(|error| StartError::Gate { error })?;
-    let pid = spawn_gate(request, &with.gate, theirs, &log)?;
-    with.reaper.keep(pid);
-    fault::reach(Point::GateStarted);
-    // While it is a gate: what an agent starts is born where the agent is.
-    let cgroup = with.trees.hold(request.run, pid).map_err(|error| {
-        with.reaper.free(pid, || abandon(pid, None));
-        StartError::Cgroup { error }
-    })?;
-    fault::reach(Point::GateHeld);
+    // Before there is a gate: what an agent starts is born where the agent is.
+    let cgroup = with.trees.make(request.run).map_err(|error| StartError::Cgroup { error })?;
+    let (gate, cgroup) = bear_gate(cgroup, with)?;
+    let pid = gate.pid;
     let opened = identify(pid).and_then(|(pidfd, identity)| {
         with.record.identity(request.run, identity);
         fault::reach(Point::GateRecorded);
@@ -80,7 +73,7 @@ pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, St
         if let Err(error) = log.write_header(request, identity.pid) {
             tracing::debug!(run = %request.run, %error, "the head of a log is missing");
         }
-        gate::open(ours)?;
+        gate.open(&word, log.output())?;
         fault::reach(Point::GateOpened);
         Ok(pidfd)
     });
@@ -93,38 +86,39 @@ pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, St
     }
 }
 
-/// Nothing here may take std from `posix_spawn` to `fork`, which copies the page tables: no
-/// `pre_exec`, no uid or gid.
-fn spawn_gate(
-    request: &SpawnRequest,
-    gate: &[String],
-    socket: UnixStream,
-    log: &Opened,
-) -> Result<Pid, StartError> {
+/// A gate, and the cgroup that holds it.
+fn bear_gate(cgroup: Option<Cgroup>, with: &Shared) -> Result<(Gate, Option<Cgroup>), StartError> {
+    let place = cgroup.as_ref().and_then(|cgroup| cgroup.open_dir().ok());
+    let birth = || with.births.birth(place.as_ref().map(AsFd::as_fd));
+    let born = with.reaper.keep_born(birth, |gate| gate.pid);
+    let gate = born.map_err(|error| {
+        if let Some(cgroup) = &cgroup {
+            release(cgroup);
+        }
+        StartError::Gate { error }
+    })?;
+    fault::reach(Point::GateStarted);
+    let held = match cgroup {
+        Some(cgroup) if !gate.held => with.trees.hold(cgroup, gate.pid),
+        cgroup => Ok(cgroup),
+    };
+    let held = held.map_err(|error| {
+        with.reaper.free(gate.pid, || abandon(gate.pid, None));
+        StartError::Cgroup { error }
+    })?;
+    fault::reach(Point::GateHeld);
+    Ok((gate, held))
+}
+
+/// What the gate is to become.
+fn word(request: &SpawnRequest) -> Result<Word, StartError> {
     let spec = &request.spec;
     let privileges = Privileges::of(&spec.confinement)?;
-    let (runner, verb) = gate.split_first().ok_or(StartError::NoCommand)?;
-    let (stdout, stderr) = log.twice().map_err(|error| StartError::Gate { error })?;
-    let child = Command::new(runner)
-        .args(verb)
-        .args(privileges.options())
-        .args(&spec.argv)
-        .env_clear()
-        .envs(inherited(&spec.confinement))
-        .envs(&spec.env)
-        .envs(&request.markers)
-        .current_dir(&spec.cwd)
-        .stdin(OwnedFd::from(socket))
-        .stdout(stdout)
-        .stderr(stderr)
-        .process_group(0)
-        .spawn()
-        .map_err(|error| match unusable_cwd(spec) {
-            Some(unusable) => unusable,
-            None => StartError::Gate { error },
-        })?;
-    // Dropping `child` neither ends nor reaps the process.
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(StartError::BrokenOff)
+    let mut env: BTreeMap<OsString, OsString> = inherited(&spec.confinement).collect();
+    let own = spec.env.iter().chain(&request.markers);
+    env.extend(own.map(|(name, value)| (name.into(), value.into())));
+    let args = privileges.options().into_iter().chain(spec.argv.iter().map(Into::into)).collect();
+    Ok(Word { cwd: spec.cwd.clone(), args, env: env.into_iter().collect() })
 }
 
 /// What an agent gets of the runner's own environment.

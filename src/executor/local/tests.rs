@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use nix::unistd::getpgid;
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -29,6 +29,16 @@ impl Record for Identities {
     }
 }
 
+/// Where gates come from.
+fn births() -> Births {
+    Births::new(vec![misbehave().to_str().unwrap().to_owned(), gate::VERB.to_owned()])
+}
+
+/// How a child of ours ended, once it has.
+fn reaped(pid: Pid) -> WaitIdStatus {
+    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).unwrap().unwrap()
+}
+
 /// An executor, what it told, and a directory for everything.
 struct Rig {
     local: Local,
@@ -45,10 +55,9 @@ impl Rig {
     }
 
     fn with(trees: Arc<Trees>) -> Self {
-        let gate = vec![misbehave().to_str().unwrap().to_owned(), gate::VERB.to_owned()];
         let identities = Arc::new(Identities::default());
         let record = Arc::clone(&identities) as Arc<dyn Record>;
-        let (local, events) = Local::new(gate, record, trees);
+        let (local, events) = Local::new(Arc::new(births()), record, trees);
         let temp = tempfile::tempdir().unwrap();
         Self { local, events, told: HashMap::new(), next: 0, temp, identities }
     }

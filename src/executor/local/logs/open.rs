@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -56,9 +57,9 @@ pub(in crate::executor::local) fn open(
 }
 
 impl Opened {
-    /// For the agent's output and for its errors.
-    pub(in crate::executor::local) fn twice(&self) -> io::Result<(File, File)> {
-        Ok((self.file.try_clone()?, self.file.try_clone()?))
+    /// For the agent's output, and for its errors.
+    pub(in crate::executor::local) fn output(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Writes the line that tells whose output follows, in one piece. To be called before the

@@ -114,14 +114,23 @@ async fn an_agent_is_recorded_before_it_runs() {
 
 #[test]
 fn a_gate_that_nobody_opens_ends_without_running_anything() {
-    let temp = tempfile::tempdir().unwrap();
-    let ran = temp.path().join("ran");
-    let gate = Command::new(misbehave())
-        .args([gate::VERB, "touch", ran.to_str().unwrap()])
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    // The other end of its stdin closes, as it does when a runner dies.
-    assert_eq!(gate.wait_with_output().unwrap().status.code(), Some(125));
-    assert!(!ran.exists());
+    let births = births();
+    let gate = births.birth(None).unwrap();
+    let pid = gate.pid;
+    // Our end of its socket closes, as it does when a runner dies.
+    drop(gate);
+    assert_eq!(reaped(pid).exit_status(), Some(125));
+}
+
+#[test]
+fn a_server_of_gates_that_was_lost_is_followed_by_another() {
+    let births = births();
+    let first = births.birth(None).unwrap();
+    births.lose();
+    let second = births.birth(None).unwrap();
+    for gate in [first, second] {
+        let pid = gate.pid;
+        drop(gate);
+        assert_eq!(reaped(pid).exit_status(), Some(125));
+    }
 }

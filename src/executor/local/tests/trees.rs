@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::*;
 use crate::executor::local::survey::{INSTANCE, RUN};
@@ -18,8 +20,7 @@ const NO_MARKER: &str = "(env -i setsid $0 --touch left --ignore-term &) ; exec 
 
 /// Trees that are held by cgroups; none, said aloud, where none can be made.
 fn cgroups(name: &str) -> Option<Arc<Trees>> {
-    let gate = [misbehave().to_str().unwrap().to_owned(), gate::VERB.to_owned()];
-    match Trees::probe(name, Containment::Cgroup, &gate) {
+    match Trees::probe(name, Containment::Cgroup, &births()) {
         Ok(trees) => Some(Arc::new(trees)),
         Err(why) => {
             eprintln!("not tested, as no cgroup can be made here: {why}");
@@ -38,6 +39,16 @@ fn rig() -> Option<(Rig, Arc<Trees>)> {
     let temp = tempfile::tempdir().unwrap();
     let trees = cgroups(&unique(&temp))?;
     Some((Rig::with(Arc::clone(&trees)), trees))
+}
+
+/// Waits until the directory of a run is removed, which nobody is told of.
+async fn removed(trees: &Trees, run: RunId) {
+    let gone = async {
+        while trees.find(run).is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, gone).await.expect("a directory is left");
 }
 
 /// Who it was that left a line `pid start-time`.
@@ -75,7 +86,7 @@ async fn with_a_cgroup_nobody_escapes() {
         rig.local.kill(run);
         rig.gone(run).await;
         assert!(!lives(left), "survivor of {shape}");
-        assert_eq!(trees.find(run), None, "a directory is left of {shape}");
+        removed(&trees, run).await;
         trees.close();
     }
 }
@@ -148,7 +159,7 @@ async fn an_agent_that_makes_cgroups_of_its_own_is_ended_with_them() {
     rig.local.kill(run);
     rig.gone(run).await;
     assert!(!lives(left));
-    assert_eq!(trees.find(run), None);
+    removed(&trees, run).await;
     trees.close();
 }
 
@@ -164,7 +175,8 @@ async fn what_the_cgroup_of_an_ended_leader_holds_is_ended_by_the_next_runner() 
         .unwrap();
     let (run, pid) = (RunId(1), Pid::from_child(&leader));
     let identity = Identity { pid: leader.id(), start: pidfd::stat(pid).unwrap().start };
-    trees.hold(run, pid).unwrap().unwrap();
+    let cgroup = trees.make(run).unwrap().unwrap();
+    trees.hold(cgroup, pid).unwrap().unwrap();
     leader.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let left = left(&rig).await;
     leader.kill().unwrap();
@@ -177,7 +189,7 @@ async fn what_the_cgroup_of_an_ended_leader_holds_is_ended_by_the_next_runner() 
     rig.local.kill(run);
     rig.until(run, |event| matches!(event, Event::Gone { .. })).await;
     assert!(!lives(left));
-    assert_eq!(trees.find(run), None);
+    removed(&trees, run).await;
     trees.close();
 }
 
@@ -192,7 +204,7 @@ async fn what_belongs_to_no_agent_is_swept_and_nothing_else() {
     let home = trees.find(known).unwrap().dir().parent().unwrap().to_owned();
     fs::create_dir(home.join("77")).unwrap();
 
-    let of_next = Trees::probe("another name", Containment::ProcessGroup, &[]).unwrap();
+    let of_next = Trees::probe("another name", Containment::ProcessGroup, &births()).unwrap();
     of_next.sweep(&BTreeSet::new());
     assert!(lives(left), "it was another runner's");
 
@@ -214,7 +226,7 @@ async fn trees_are_found_again_without_cgroups_being_wanted() {
     let mut rig = Rig::with(Arc::clone(&trees));
     let run = script(&mut rig, "exec sleep 100");
     rig.started(run).await;
-    let next = Trees::probe(&unique(&temp), Containment::ProcessGroup, &[]).unwrap();
+    let next = Trees::probe(&unique(&temp), Containment::ProcessGroup, &births()).unwrap();
     assert_eq!(next.find(run), trees.find(run));
     rig.local.kill(run);
     rig.gone(run).await;
@@ -225,29 +237,27 @@ async fn trees_are_found_again_without_cgroups_being_wanted() {
 fn a_gate_that_was_held_and_not_recorded_is_ended_with_its_directory() {
     let temp = tempfile::tempdir().unwrap();
     let Some(trees) = cgroups(&unique(&temp)) else { return };
+    let births = births();
     let hold = |run| {
-        let gate = Command::new(misbehave())
-            .args([gate::VERB, "touch", temp.path().join("ran").to_str().unwrap()])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        trees.hold(run, Pid::from_child(&gate)).unwrap().unwrap();
+        let cgroup = trees.make(run).unwrap().unwrap();
+        let place = cgroup.open_dir().unwrap();
+        let gate = births.birth(Some(place.as_fd())).unwrap();
+        let cgroup = if gate.held { Some(cgroup) } else { trees.hold(cgroup, gate.pid).unwrap() };
+        assert_eq!(cgroup.unwrap().members().unwrap(), [gate.pid]);
         gate
     };
-    let mut gate = hold(RunId(5));
+    let gate = hold(RunId(5));
     trees.sweep(&BTreeSet::new());
-    gate.wait().unwrap();
+    assert_eq!(reaped(gate.pid).terminating_signal(), Some(9));
     assert_eq!(trees.find(RunId(5)), None);
 
     // The runner died while it tried cgroups out: they are there for the next one all the same.
-    let mut gate = hold(RunId(6));
+    let gate = hold(RunId(6));
     let dir = trees.find(RunId(6)).unwrap().dir().to_owned();
     let probe = dir.with_file_name("probe");
     fs::create_dir(&probe).unwrap();
-    fs::write(probe.join("cgroup.procs"), gate.id().to_string()).unwrap();
-    drop(gate.stdin.take());
+    fs::write(probe.join("cgroup.procs"), gate.pid.to_string()).unwrap();
     assert!(cgroups(&unique(&temp)).is_some());
-    gate.wait().unwrap();
-    assert!(!temp.path().join("ran").exists());
+    assert_eq!(reaped(gate.pid).terminating_signal(), Some(9));
     trees.close();
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use tokio::io::Interest;
@@ -42,7 +43,7 @@ impl Cgroup {
         match fs::create_dir(&cgroup.dir) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                if populated(cgroup.events()?.as_fd())? {
+                if cgroup.is_populated()? {
                     return Err(error);
                 }
             }
@@ -57,6 +58,12 @@ impl Cgroup {
     /// Where it is.
     pub(in crate::executor::local) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What names it to the kernel.
+    pub(in crate::executor::local) fn open_dir(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(&self.dir, flags, Mode::empty())?)
     }
 
     /// Moves a process into it. What it starts from now on is born there.
@@ -121,6 +128,10 @@ impl Cgroup {
 
     /// Removes it, if nobody is in it.
     pub(in crate::executor::local) fn remove(&self) -> io::Result<()> {
+        // Few agents make any below their own.
+        if fs::remove_dir(&self.dir).is_ok() {
+            return Ok(());
+        }
         for dir in self.with_descendants().iter().rev() {
             match fs::remove_dir(dir) {
                 Ok(()) => {}
@@ -129,6 +140,11 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// Whether anybody is in it, or in one below it. Zombies are not.
+    pub(super) fn is_populated(&self) -> io::Result<bool> {
+        populated(self.events()?.as_fd())
     }
 
     /// A parent comes before its children.

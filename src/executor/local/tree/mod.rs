@@ -84,12 +84,9 @@ impl Tree {
         others(self.cgroup.as_ref(), (self.leader.pid(), signs), groups).await
     }
 
-    /// Frees the leader's pid, and removes what held the tree, which is empty.
-    pub(super) fn reap(self) -> io::Result<()> {
-        if let Some(cgroup) = &self.cgroup {
-            release(cgroup);
-        }
-        self.leader.reap()
+    /// Frees the leader's pid. Returns what held the tree, which is empty.
+    pub(super) fn reap(self) -> (io::Result<()>, Option<Cgroup>) {
+        (self.leader.reap(), self.cgroup)
     }
 }
 
@@ -125,18 +122,22 @@ pub(super) async fn others(
     (leader, signs): (Pid, Signs),
     groups: &Groups,
 ) -> io::Result<Option<Others>> {
-    match cgroup.map(Events::open) {
-        Some(Ok(events)) => in_cgroup(cgroup, events).await,
-        Some(Err(error)) if !is_gone(&error) => Err(error),
-        Some(Err(_)) | None => {
-            let members = groups.members(leader, signs).await?;
-            Ok((!members.is_empty()).then_some(Others::Members(members)))
+    if let Some(cgroup) = cgroup {
+        match in_cgroup(cgroup).await {
+            Err(error) if is_gone(&error) => {}
+            found => return found,
         }
     }
+    let members = groups.members(leader, signs).await?;
+    Ok((!members.is_empty()).then_some(Others::Members(members)))
 }
 
-async fn in_cgroup(cgroup: Option<&Cgroup>, events: Events) -> io::Result<Option<Others>> {
-    let Some(cgroup) = cgroup else { return Ok(None) };
+async fn in_cgroup(cgroup: &Cgroup) -> io::Result<Option<Others>> {
+    // As it is most of the time, at less than the price of waiting for it.
+    if !cgroup.is_populated()? {
+        return Ok(None);
+    }
+    let events = Events::open(cgroup)?;
     while events.populated()? {
         // The leader itself may count until the kernel is done with it.
         if cgroup.members().is_ok_and(|members| !members.is_empty()) {

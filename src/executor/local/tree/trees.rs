@@ -2,19 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::cgroup::Cgroup;
-use super::hierarchy;
+use super::{hierarchy, release};
+use crate::executor::gate::Births;
 use crate::executor::local::log_name::fnv1a;
 use crate::plan::RunId;
 
 /// How long those that no agent is known of may take to end, once they are killed.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The time from the end of an agent to the removal of its cgroup.
+const REMOVAL: Duration = Duration::from_millis(100);
 
 /// How the processes of agents are to be held together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +45,14 @@ pub struct Trees {
     required: bool,
     /// Where there may be some of runs that began before, in another place too.
     homes: Vec<PathBuf>,
+    discarded: Discarded,
+}
+
+/// Empty cgroups that are to be removed.
+#[derive(Debug, Default)]
+struct Discarded {
+    cgroups: Mutex<Vec<Cgroup>>,
+    more: Notify,
 }
 
 /// No cgroup can be made: why not, for each place.
@@ -46,21 +62,21 @@ pub struct NoCgroups(Vec<String>);
 
 impl Trees {
     /// Finds out how the trees of `instance` can be held, by trying: the number of a kernel tells
-    /// nothing of what a container allows. `gate` is what is put into a cgroup for that.
+    /// nothing of what a container allows. A gate is held and killed for that.
     ///
     /// # Errors
     /// If cgroups are wanted and cannot be had.
     pub fn probe(
         instance: &str,
         containment: Containment,
-        gate: &[String],
+        births: &Births,
     ) -> Result<Self, NoCgroups> {
         let name = home_name(instance);
         let mounts = hierarchy::mounts().unwrap_or_default();
         let homes = mounts.iter().flat_map(|mount| mount.find(&name)).collect();
         let required = containment == Containment::Cgroup;
         let home = match containment {
-            Containment::Auto | Containment::Cgroup => usable(&mounts, &name, gate).map(Some),
+            Containment::Auto | Containment::Cgroup => usable(&mounts, &name, births).map(Some),
             Containment::ProcessGroup => Ok(None),
         };
         let home = match home {
@@ -78,30 +94,35 @@ impl Trees {
         if let Some(home) = &home {
             tracing::info!(event = "containment.cgroup", home = %home.display(), "each agent has a cgroup");
         }
-        Ok(Self { home, required, homes })
+        Ok(Self { home, required, homes, discarded: Discarded::default() })
     }
 
-    /// Puts the gate of a new run into a cgroup of its own, if there are any.
+    /// Makes the cgroup of a new run, if there are any.
+    pub(in crate::executor::local) fn make(&self, run: RunId) -> io::Result<Option<Cgroup>> {
+        let Some(home) = &self.home else { return Ok(None) };
+        self.or_without(Cgroup::make(home.join(run.0.to_string())))
+    }
+
+    /// Puts a gate into it that was not born there.
     pub(in crate::executor::local) fn hold(
         &self,
-        run: RunId,
+        cgroup: Cgroup,
         gate: Pid,
     ) -> io::Result<Option<Cgroup>> {
-        let Some(home) = &self.home else { return Ok(None) };
-        let dir = home.join(run.0.to_string());
-        let held = Cgroup::make(dir).and_then(|cgroup| {
-            let entered = cgroup.enter(gate);
-            if entered.is_err() {
-                let _ = cgroup.remove();
-            }
-            entered.map(|()| cgroup)
-        });
+        let entered = cgroup.enter(gate);
+        if entered.is_err() {
+            release(&cgroup);
+        }
+        self.or_without(entered.map(|()| cgroup))
+    }
+
+    /// It worked when it was tried: an agent is worth more than the certainty of its end.
+    fn or_without(&self, held: io::Result<Cgroup>) -> io::Result<Option<Cgroup>> {
         match held {
             Ok(cgroup) => Ok(Some(cgroup)),
             Err(error) if self.required => Err(error),
             Err(error) => {
-                // It worked at the start; an agent is worth more than the certainty of its end.
-                tracing::warn!(event = "containment.missing", %run, %error, "an agent has no cgroup");
+                tracing::warn!(event = "containment.missing", %error, "an agent has no cgroup");
                 Ok(None)
             }
         }
@@ -144,6 +165,26 @@ impl Trees {
         }
     }
 
+    /// Has an empty one removed, in a moment: the kernel takes its time over it, which whoever waits
+    /// for the next agent should not have to.
+    pub(in crate::executor::local) fn discard(&self, cgroup: Cgroup) {
+        self.discarded.cgroups().push(cgroup);
+        self.discarded.more.notify_one();
+    }
+
+    /// Removes those that are discarded, many at a time. Runs until it is dropped.
+    pub(in crate::executor::local) async fn remove_discarded(self: Arc<Self>) {
+        loop {
+            self.discarded.more.notified().await;
+            sleep(REMOVAL).await;
+            let cgroups = std::mem::take(&mut *self.discarded.cgroups());
+            let removed = spawn_blocking(move || cgroups.iter().for_each(release)).await;
+            if let Err(error) = removed {
+                tracing::debug!(%error, "cgroups stay");
+            }
+        }
+    }
+
     /// Removes what is left of the directories, where no agent runs on.
     pub fn close(&self) {
         for home in self.everywhere() {
@@ -160,6 +201,12 @@ impl Trees {
     }
 }
 
+impl Discarded {
+    fn cgroups(&self) -> MutexGuard<'_, Vec<Cgroup>> {
+        self.cgroups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What the directory of all trees of a runner is called. A state directory has one runner, so
 /// nobody else's is called the same.
 fn home_name(instance: &str) -> String {
@@ -168,14 +215,14 @@ fn home_name(instance: &str) -> String {
 
 /// The first place where agents can be held: below the own cgroup, which is ours if it was
 /// delegated, or below the root.
-fn usable(mounts: &[hierarchy::Mount], name: &str, gate: &[String]) -> Result<PathBuf, NoCgroups> {
+fn usable(mounts: &[hierarchy::Mount], name: &str, births: &Births) -> Result<PathBuf, NoCgroups> {
     let own = hierarchy::own().ok().flatten();
     let mut tried = Vec::new();
     for mount in mounts {
         let places = own.iter().filter_map(|own| mount.directory_of(own)).chain([mount.at.clone()]);
         for place in places {
             let home = place.join(name);
-            match try_out(&home, gate) {
+            match try_out(&home, births) {
                 Ok(()) => return Ok(home),
                 Err(error) => tried.push(format!("{}: {error}", place.display())),
             }
@@ -187,31 +234,28 @@ fn usable(mounts: &[hierarchy::Mount], name: &str, gate: &[String]) -> Result<Pa
     Err(NoCgroups(tried))
 }
 
-/// Holds a process and kills it, as will be done with agents.
-fn try_out(home: &Path, gate: &[String]) -> io::Result<()> {
-    let (program, args) = gate.split_first().ok_or(ErrorKind::InvalidInput)?;
+/// Holds a gate and kills it, as will be done with agents.
+fn try_out(home: &Path, births: &Births) -> io::Result<()> {
     let dir = home.join("probe");
     if let Some(broken_off) = Cgroup::open(dir.clone()) {
         broken_off.kill()?;
         broken_off.emptied_within(SWEEP_TIMEOUT)?;
     }
     let cgroup = Cgroup::make(dir)?;
-    let tried = || {
-        let mut child = Command::new(program)
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let killed = cgroup.enter(Pid::from_child(&child)).and_then(|()| cgroup.kill());
-        if killed.is_err() {
-            child.kill()?;
-        }
-        child.wait()?;
-        killed?;
-        cgroup.emptied_within(SWEEP_TIMEOUT)?.then_some(()).ok_or(ErrorKind::TimedOut.into())
-    };
-    let tried = tried();
+    let tried = hold_and_kill(&cgroup, births);
     let removed = cgroup.remove();
     tried.and(removed)
+}
+
+fn hold_and_kill(cgroup: &Cgroup, births: &Births) -> io::Result<()> {
+    let place = cgroup.open_dir()?;
+    let gate = births.birth(Some(place.as_fd()))?;
+    let pid = gate.pid;
+    let held = if gate.held { Ok(()) } else { cgroup.enter(pid) };
+    let killed = held.and_then(|()| cgroup.kill());
+    // If it was not killed, this ends it.
+    drop(gate);
+    rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED))?;
+    killed?;
+    cgroup.emptied_within(SWEEP_TIMEOUT)?.then_some(()).ok_or(ErrorKind::TimedOut.into())
 }
