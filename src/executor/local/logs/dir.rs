@@ -1,7 +1,7 @@
 //! A log directory, locked, and what is in it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -70,15 +70,15 @@ impl Dir {
         &self.handle
     }
 
-    /// All logs, by the names of their live files.
-    pub(super) fn list(&self) -> io::Result<BTreeMap<String, Log>> {
+    /// Those of the logs that are wanted, by the names of their live files.
+    pub(super) fn list(&self, wanted: impl Fn(&str) -> bool) -> io::Result<BTreeMap<String, Log>> {
         let mut logs: BTreeMap<String, Log> = BTreeMap::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let name = entry.file_name();
             // What is a link or a pipe was made so by somebody who wants something else with it.
             let Some(name) = name.to_str().and_then(Name::parse) else { continue };
-            if !entry.file_type()?.is_file() {
+            if !wanted(name.live()) || !entry.file_type()?.is_file() {
                 continue;
             }
             match name {
@@ -95,9 +95,25 @@ impl Dir {
         Ok(logs)
     }
 
+    /// Shows each live log, and keeps nothing of it.
+    pub(super) fn each_live(&self, mut see: impl FnMut(&str, &Metadata)) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(Name::Live(name)) = name.to_str().and_then(Name::parse) else { continue };
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_file() => see(name, &metadata),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// The log of one agent.
     pub(super) fn log(&self, live: &str) -> io::Result<Log> {
-        Ok(self.list()?.remove(live).unwrap_or_default())
+        Ok(self.list(|name| name == live)?.remove(live).unwrap_or_default())
     }
 
     /// Makes names last that were given.

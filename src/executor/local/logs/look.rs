@@ -2,8 +2,9 @@
 //! again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::dir::{Dir, Lock, Log};
 use super::retain::{self, Dropped};
 use super::rotate::{Rotated, clean_up, rotate};
 use super::{Policy, Settings};
+use crate::executor::local::log_name::fnv1a;
 use crate::plan::Time;
 
 /// The least time between two looks, unless a log has more to cut off than one look does.
@@ -20,6 +22,10 @@ const SHORTEST: Duration = Duration::from_millis(250);
 /// The most time between two looks while anybody writes. A log that has been growing slowly, and
 /// grows faster of a sudden, is too long for this time at most.
 pub(super) const LONGEST: Duration = Duration::from_secs(10);
+
+/// About how many logs are listed together, where that need not be all: a list takes memory for
+/// every log that there ever was.
+const AT_ONCE: u64 = 256;
 
 /// The smallest segment to which logs are cut so that all of them together fit.
 const LEAST: u64 = 4 << 10;
@@ -33,10 +39,16 @@ pub(super) struct Lookout {
     cleaned: HashSet<PathBuf>,
     /// Those that cannot be rotated in.
     at_restart: HashSet<PathBuf>,
-    /// How long each live log was.
-    lengths: HashMap<PathBuf, u64>,
+    /// How long each live log was when nothing was left to do about it. Most may be of entities
+    /// that are gone, and their number grows: so one more costs a few bytes, and nothing a look.
+    lengths: HashMap<FileId, u64>,
+    /// The one by which all logs were looked at.
+    policy: Option<Policy>,
     looked_at: Option<Time>,
 }
+
+/// The device and the inode of a live log.
+type FileId = (u64, u64);
 
 /// What came of a look.
 #[derive(Debug, Default)]
@@ -50,6 +62,8 @@ pub(super) struct Found {
     pub(super) failed: BTreeMap<PathBuf, String>,
     /// Whether a directory was not looked at, as others were at it.
     pub(super) skipped: bool,
+    /// How many live logs there are.
+    live: usize,
     /// Whether any log grew since the last look.
     grew: bool,
     /// The time until the first log will be too long, if they go on growing as they do.
@@ -84,21 +98,22 @@ impl Lookout {
             self.dirs.push(settings.dir.clone());
         }
         let mut found = Found::default();
-        let mut lengths = HashMap::new();
         let elapsed = self.looked_at.map(|at| now.since(at));
         for path in self.dirs.clone() {
-            let mut look = Look {
-                policy: &settings.policy,
-                lookout: self,
-                lengths: &mut lengths,
-                elapsed,
-                found: &mut found,
-            };
+            let mut look =
+                Look { policy: &settings.policy, lookout: self, elapsed, found: &mut found };
             if let Err(error) = look.at(&path, end) {
                 found.fail(path, &error);
             }
         }
-        (self.lengths, self.looked_at) = (lengths, Some(now));
+        if self.lengths.len() > 2 * found.live {
+            // Mostly of files that are gone. The others are looked at once more for that.
+            self.lengths.clear();
+        }
+        if !found.skipped {
+            self.policy = Some(settings.policy);
+        }
+        self.looked_at = Some(now);
         found
     }
 }
@@ -125,11 +140,32 @@ impl Found {
     }
 }
 
+/// Which logs are listed together.
+enum Wanted {
+    All,
+    /// One of so many parts.
+    Part {
+        part: u64,
+        of: u64,
+    },
+    /// These.
+    Written(HashSet<String>),
+}
+
+impl Wanted {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Part { part, of } => fnv1a(name.as_bytes()) % of == *part,
+            Self::Written(names) => names.contains(name),
+        }
+    }
+}
+
 /// A look at one directory.
 struct Look<'l> {
     policy: &'l Policy,
     lookout: &'l mut Lookout,
-    lengths: &'l mut HashMap<PathBuf, u64>,
     elapsed: Option<Duration>,
     found: &'l mut Found,
 }
@@ -145,22 +181,47 @@ impl Look<'_> {
             }
             Err(error) => return Err(error),
         };
-        let mut logs = dir.list()?;
         let first = self.lookout.cleaned.insert(path.to_owned());
-        let live = logs.values().filter(|log| log.live).count();
-        let max = max(self.policy, live);
-        for (name, log) in &mut logs {
-            if end.load(Ordering::Relaxed) {
-                return Ok(());
+        for wanted in self.wanted(&dir, first)? {
+            let mut logs = dir.list(|name| wanted.has(name))?;
+            let live = logs.values().filter(|log| log.live).count();
+            if !matches!(wanted, Wanted::Written(_)) {
+                self.found.live += live;
             }
-            if let Err(error) = self.at_log(&dir, name, log, (first, max)) {
-                self.found.fail(dir.path(name), &error);
+            let max = max(self.policy, live);
+            for (name, log) in &mut logs {
+                if end.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                if let Err(error) = self.at_log(&dir, name, log, (first, max)) {
+                    self.found.fail(dir.path(name), &error);
+                }
             }
-        }
-        if let Some(most) = self.policy.max_total_bytes {
-            self.found.dropped += retain::bound(&dir, &mut logs, most)?;
+            if let Some(most) = self.policy.max_total_bytes {
+                self.found.dropped += retain::bound(&dir, &mut logs, most)?;
+            }
         }
         Ok(())
+    }
+
+    /// The logs about which there may be anything to do. These are all, at first, under another
+    /// policy and where all together are bounded; else those that were written to.
+    fn wanted(&mut self, dir: &Dir, first: bool) -> io::Result<Vec<Wanted>> {
+        if self.policy.max_total_bytes.is_some() {
+            return Ok(vec![Wanted::All]);
+        }
+        if first || self.lookout.policy != Some(*self.policy) {
+            let of = self.lookout.lengths.len() as u64 / AT_ONCE + 1;
+            return Ok((0..of).map(|part| Wanted::Part { part, of }).collect());
+        }
+        let mut written = HashSet::new();
+        dir.each_live(|name, metadata| {
+            self.found.live += 1;
+            if self.lookout.lengths.get(&file_id(metadata)) != Some(&metadata.len()) {
+                written.insert(name.to_owned());
+            }
+        })?;
+        Ok(if written.is_empty() { Vec::new() } else { vec![Wanted::Written(written)] })
     }
 
     fn at_log(
@@ -173,20 +234,26 @@ impl Look<'_> {
         if first {
             clean_up(dir, name, log)?;
         }
+        let mut done = None;
         if log.live {
-            let path = dir.path(name);
-            let len = path.metadata()?.len();
+            let metadata = dir.path(name).metadata()?;
+            let (id, len) = (file_id(&metadata), metadata.len());
             let max = max.filter(|_| !self.lookout.at_restart.contains(dir.root()));
-            if let Some(max) = max.filter(|max| len - log.presumed_begin(len) > *max) {
-                self.rotate(dir, name, log, max)?;
-            }
-            self.measure(path, len, len - log.presumed_begin(len), max);
+            let before = self.lookout.lengths.remove(&id);
+            let is_done = match max.filter(|max| len - log.presumed_begin(len) > *max) {
+                Some(max) => self.rotate(dir, name, log, max)?,
+                None => true,
+            };
+            self.measure(before, len, len - log.presumed_begin(len), max);
+            done = is_done.then_some((id, len));
         }
         self.found.dropped += retain::keep(dir, name, log, self.policy.keep)?;
+        self.lookout.lengths.extend(done);
         Ok(())
     }
 
-    fn rotate(&mut self, dir: &Dir, name: &str, log: &mut Log, max: u64) -> io::Result<()> {
+    /// Returns whether nothing is left to do.
+    fn rotate(&mut self, dir: &Dir, name: &str, log: &mut Log, max: u64) -> io::Result<bool> {
         let mut rotated = rotate(dir, name, log, max)?;
         if rotated == Rotated::Full && log.segments.len() >= self.policy.keep {
             // The oldest would have to go for the new one: it makes room now, or nothing ever will.
@@ -208,13 +275,11 @@ impl Look<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(matches!(rotated, Rotated::Done | Rotated::CannotPunch))
     }
 
     /// Takes in how fast a log grows.
-    fn measure(&mut self, path: PathBuf, len: u64, data: u64, max: Option<u64>) {
-        let before = self.lookout.lengths.get(&path).copied();
-        self.lengths.insert(path, len);
+    fn measure(&mut self, before: Option<u64>, len: u64, data: u64, max: Option<u64>) {
         let Some(elapsed) = self.elapsed else { return };
         let grown = len.saturating_sub(before.unwrap_or(0));
         if grown == 0 {
@@ -229,6 +294,10 @@ impl Look<'_> {
             self.found.until_due = Some(sooner);
         }
     }
+}
+
+fn file_id(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
 }
 
 /// How long each of so many live logs may be. Where all logs together are bounded, the live ones,

@@ -55,6 +55,13 @@ impl<'n> Name<'n> {
         };
         is_live(live).then_some(Self::Segment(live, Segment { number, part }))
     }
+
+    /// The name of the live log that it belongs to.
+    pub(super) fn live(&self) -> &'n str {
+        match self {
+            Self::Live(live) | Self::Segment(live, _) | Self::Copy(live) => live,
+        }
+    }
 }
 
 fn is_live(name: &str) -> bool {

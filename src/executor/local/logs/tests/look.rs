@@ -208,6 +208,28 @@ fn what_is_no_log_of_ours_is_left_alone() {
 }
 
 #[test]
+fn a_log_that_nobody_writes_to_is_looked_at_again_under_another_policy_only() {
+    let mut rig = Rig::new();
+    rig.write_lines(1000);
+    let mut lookout = Lookout::default();
+    let mut look = |policy| {
+        let settings = Settings { dir: rig.dir.clone(), policy };
+        lookout.look(&settings, Time::default(), &AtomicBool::new(false))
+    };
+    look(at_most(1 << 20));
+    look(at_most(4000));
+    let segments = rig.others();
+    assert_eq!(segments.len(), rig.written.len() / 4000);
+    // What somebody puts there is seen once there is a reason to look.
+    let stray = format!("{NAME}.00000000.0-1");
+    fs::write(rig.path(&stray), "x").unwrap();
+    look(at_most(4000));
+    assert!(rig.path(&stray).exists());
+    look(Policy { keep: segments.len(), ..at_most(4000) });
+    assert_eq!(rig.others(), segments);
+}
+
+#[test]
 fn the_next_look_comes_when_the_fastest_log_is_due() {
     let mut rig = Rig::new();
     let settings = Settings { dir: rig.dir.clone(), policy: at_most(1 << 20) };
