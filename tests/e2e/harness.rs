@@ -280,9 +280,15 @@ impl World {
     /// A world that is not there yet, but whose address is.
     pub(crate) fn absent(definition: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("world.toml"), definition).unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { process: None, dir, address: free.to_string() }
+        let world = Self { process: None, dir, address: free.to_string() };
+        world.define(definition);
+        world
+    }
+
+    /// What it is the next time that it begins.
+    pub(crate) fn define(&self, definition: &str) {
+        fs::write(self.dir.path().join("world.toml"), definition).unwrap();
     }
 
     pub(crate) fn begin(&mut self) {

@@ -6,6 +6,7 @@
     reason = "a test that panics has said what is wrong"
 )]
 
+mod churn;
 mod command_line;
 mod confinement;
 mod demo;
@@ -21,4 +22,8 @@ mod shutdown;
 mod storm;
 mod survival;
 mod trees;
+#[expect(dead_code, reason = "the figures use the rest of it")]
+mod upheaval;
+#[expect(dead_code, reason = "the figures use the rest of it")]
+mod vitals;
 mod world_away;
