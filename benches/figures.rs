@@ -1,7 +1,8 @@
-//! The figures of `design/performance.md`, from the real binary on this machine.
+//! The figures of `design/performance.md`, from the real binary on this machine: edit, shutdown,
+//! idle, outage, trees, storm, churn, names.
 //!
 //! ```text
-//! cargo build --release --examples && cargo bench --bench figures [-- edit|shutdown|idle|outage|trees|storm]
+//! cargo build --release --examples && cargo bench --bench figures [-- NAME…]
 //! ```
 
 #![expect(
@@ -15,6 +16,17 @@
 #[path = "../tests/e2e/harness.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod harness;
+#[path = "../tests/e2e/scripted.rs"]
+mod scripted;
+#[path = "../tests/e2e/upheaval.rs"]
+mod upheaval;
+#[path = "../tests/e2e/vitals.rs"]
+mod vitals;
+
+#[path = "figures/churn.rs"]
+mod churn;
+#[path = "figures/names.rs"]
+mod names;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,19 +36,22 @@ use std::time::{Duration, Instant};
 
 use harness::{Runner, World, config_with_special, entities, ids, misbehave};
 use rustix::process::Signal;
+use vitals::processes_in;
 
 const AGENTS: usize = 200;
 const REPETITIONS: usize = 5;
 
 fn main() {
     let asked: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let figures: [(&str, fn()); 6] = [
+    let figures: [(&str, fn()); 8] = [
         ("edit", edit),
         ("shutdown", shutdown),
         ("idle", idle),
         ("outage", outage),
         ("trees", trees),
         ("storm", storm),
+        ("churn", churn::churn),
+        ("names", names::names),
     ];
     for (name, figure) in figures {
         if asked.is_empty() || asked.iter().any(|asked| asked == name) {
@@ -126,15 +141,6 @@ fn trees() {
             all.len()
         );
     }
-}
-
-/// How many live whose working directory this is.
-fn processes_in(dir: &std::path::Path) -> usize {
-    let dir = dir.canonicalize().unwrap();
-    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-    processes
-        .filter(|process| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == dir))
-        .count()
 }
 
 /// Context switches of a runner whose agents run and whose world is quiet.
