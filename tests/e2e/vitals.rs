@@ -50,6 +50,17 @@ impl Holdings {
             temporary: temporary(runner.dir.path()).len(),
         })
     }
+
+    /// Whether it is more of anything than that.
+    pub(crate) fn exceeds(&self, before: &Self) -> bool {
+        let more_open = |(kind, count): (&String, &usize)| before.open.get(kind) < Some(count);
+        self.open.iter().any(more_open)
+            || self.agents > before.agents
+            || self.watches > before.watches
+            || self.zombies > before.zombies
+            || self.cgroups > before.cgroups
+            || self.temporary > before.temporary
+    }
 }
 
 impl Memory {
