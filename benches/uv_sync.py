@@ -52,11 +52,11 @@ def environment(token: str) -> dict[str, str]:
     return env | {TOKEN: token, "UV_OFFLINE": "1", "UV_PYTHON_DOWNLOADS": "never"}
 
 
-def config(launcher: str) -> str:
+def config(launcher: str, token: str) -> str:
     entities = "".join(f'[[entities]]\nid = "a{number}"\ntype = "forager"\nx = 1\ny = 1\n' for number in range(AGENTS))
     return (
         f'[runner]\nserver = "embedded"\nlauncher = {launcher}\n'
-        f'[agents.default]\nmodule = "agent"\n{entities}'
+        f'[agents.default]\nmodule = "agent"\nenv = {{ {TOKEN} = "{token}" }}\n{entities}'
     )
 
 
@@ -101,8 +101,8 @@ def measure(launcher: str) -> list[float]:
         directory = Path(name)
         (directory / "agent.py").write_text(AGENT)
         (directory / "pyproject.toml").write_text(PROJECT)
-        (directory / "config.toml").write_text(config(launcher))
         token = f"{os.getpid()}-{time.monotonic_ns()}"
+        (directory / "config.toml").write_text(config(launcher, token))
         env = environment(token)
         subprocess.run(["uv", "sync", "--quiet"], cwd=directory, env=env, check=True)
         command = [RUNNER, "reconcile", "--config", "config.toml", "--state-dir", "state"]
@@ -115,6 +115,8 @@ def measure(launcher: str) -> list[float]:
                 time.sleep(0.02)
             wall = time.monotonic() - began
             processes = bearing(token)
+            if len(processes) <= AGENTS:
+                sys.exit(f"only {len(processes)} processes were found")
             figures = [wall, cpu_seconds(processes)]
             figures += [memory_mib(processes, key) for key in ("Pss", "Rss")]
             programs = [(process / "cmdline").read_bytes().split(b"\0")[0] for process in processes]
