@@ -1,31 +1,25 @@
 //! Which processes of an agent live besides its leader, where no cgroup tells: those of its group,
-//! and those that carry its marks in their environment, wherever they went. Looked up only when a
-//! leader has ended, for all in question at once, and then waited for by their pidfds: nothing is
-//! polled.
+//! those that carry its marks in their environment, wherever they went, and whoever has one of
+//! these for a parent. Looked up only when a leader has ended, or is about to be told to, for all
+//! in question at once, and then waited for by their pidfds: nothing is polled.
+
+mod look;
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::unistd::{self, getpgid};
-use rustix::io::Errno;
 use rustix::process::Pid;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use super::pidfd;
-
-/// The most members of a group that are told of at once, lest a fork bomb take all descriptors.
-const AT_ONCE: usize = 64;
+use look::look;
 
 /// The most questions that are answered by one look.
 const BATCH: usize = 4096;
-
-/// How often /proc is read before a group counts as empty although processes were being created.
-const LOOKS: usize = 3;
 
 /// Tells which members of a group live, by one look at /proc for all who ask meanwhile.
 #[derive(Debug)]
@@ -34,7 +28,7 @@ pub(super) struct Groups {
 }
 
 /// By what the processes of one agent are told from others.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Signs {
     /// Where nothing pins the group's number: the environment variable, `NAME=value`, without
     /// which a process of a group of that number is not a member.
@@ -42,14 +36,36 @@ pub(super) struct Signs {
     /// The variables that all processes of the agent carry together and nobody else does, whatever
     /// their group is; none if it has none.
     pub(super) marks: Vec<String>,
+    /// Those that were proven to be the agent's before, its leader if that lives.
+    pub(super) kin: Vec<Member>,
+    /// Whether only those are asked for whom nothing but a parent tells, and nothing once that has
+    /// ended.
+    pub(super) only_kin: bool,
 }
 
 /// A process that lives.
 #[derive(Debug)]
 pub(super) struct Member {
+    pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
-    /// Whether it left the agent's group, so that a signal to that does not reach it.
-    pub(super) strayed: bool,
+    pub(super) tie: Tie,
+}
+
+/// What proves that a process is an agent's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// It is in its group, and gets a signal to that.
+    Group,
+    /// It left the group, and carries the agent's marks.
+    Marks,
+    /// It was the child of a process of the agent.
+    Parent,
+}
+
+impl Member {
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { pidfd: self.pidfd.try_clone()?, ..*self })
+    }
 }
 
 #[derive(Debug)]
@@ -95,113 +111,10 @@ async fn answer(mut asked: UnboundedReceiver<Question>) {
     }
 }
 
-/// The live members of each of the groups that has any.
-///
-/// Pids are read in ascending order, so a process that is born behind the reader's back, of a
-/// parent that ends before it is read, is not seen. If no process was created meanwhile there can
-/// be none such; otherwise another look makes it as good as impossible.
-fn look(leaders: &HashMap<Pid, Signs>) -> io::Result<HashMap<Pid, Vec<Member>>> {
-    let mut found = HashMap::new();
-    for _ in 0..LOOKS {
-        let newest = newest_pid()?;
-        let sought: Sought<'_> =
-            leaders.iter().filter(|(leader, _)| !found.contains_key(*leader)).collect();
-        if sought.is_empty() {
-            break;
-        }
-        find_members(&sought, &mut found)?;
-        if newest_pid()? == newest {
-            break;
-        }
-    }
-    Ok(found)
-}
-
-type Sought<'a> = HashMap<&'a Pid, &'a Signs>;
-
-fn find_members(sought: &Sought<'_>, found: &mut HashMap<Pid, Vec<Member>>) -> io::Result<()> {
-    let marked: HashMap<_, _> = sought
-        .iter()
-        .filter(|(_, signs)| !signs.marks.is_empty())
-        .map(|(leader, signs)| (signs.marks.as_slice(), **leader))
-        .collect();
-    let names: Vec<_> = marked.keys().next().into_iter().copied().flatten().collect();
-    let names: Vec<_> = names.iter().filter_map(|mark| mark.split('=').next()).collect();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.parse().ok());
-        let Some(pid) = number.and_then(Pid::from_raw) else {
-            continue;
-        };
-        let Some(leader) = leader_of(pid, sought, &marked, &names) else { continue };
-        if pid == leader || found.get(&leader).is_some_and(|members| members.len() >= AT_ONCE) {
-            continue;
-        }
-        // Opened first: what is then found to belong to the agent is what was opened.
-        let Some(pidfd) = live(pid)? else { continue };
-        if leader_of(pid, sought, &marked, &names) == Some(leader) {
-            let strayed = group_of(pid) != Some(leader);
-            found.entry(leader).or_default().push(Member { pidfd, strayed });
-        }
-    }
-    Ok(())
-}
-
-/// Whose process it is, of those that are sought.
-fn leader_of(
-    pid: Pid,
-    sought: &Sought<'_>,
-    marked: &HashMap<&[String], Pid>,
-    names: &[&str],
-) -> Option<Pid> {
-    let group = group_of(pid)?;
-    let is_member = |signs: &&Signs| signs.proof.iter().all(|proof| has_marker(pid, proof));
-    if sought.get(&group).is_some_and(is_member) {
-        return Some(group);
-    }
-    // Only where it can say something: it is read for each process of the machine.
-    let own = (!marked.is_empty()).then(|| marks(pid, names))?;
-    marked.get(own.as_slice()).copied()
-}
-
-/// The variables of these names, `NAME=value`, in the environment that it was started with.
-fn marks(pid: Pid, names: &[&str]) -> Vec<String> {
-    let environment = environment(pid);
-    let variable = |name: &&str| {
-        let mut all = environment.split(|byte| *byte == 0);
-        let own = all.find(|variable| {
-            variable.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
-        })?;
-        Some(String::from_utf8_lossy(own).into_owned())
-    };
-    names.iter().filter_map(variable).collect()
-}
-
-/// The process's pidfd, unless it has ended. A zombie has: it may wait for ever for a parent that
-/// does not reap it.
-fn live(pid: Pid) -> io::Result<Option<OwnedFd>> {
-    let pidfd = match pidfd::open(pid) {
-        Ok(pidfd) => pidfd,
-        Err(Errno::SRCH) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    };
-    Ok((!pidfd::has_ended(pidfd.as_fd())?).then_some(pidfd))
-}
-
 /// The live members of one group, now. Blocks.
 pub(super) fn members_now(leader: Pid, proof: Option<&str>) -> io::Result<Vec<Member>> {
-    let signs = Signs { proof: proof.map(str::to_owned), marks: Vec::new() };
+    let signs = Signs { proof: proof.map(str::to_owned), ..Signs::default() };
     Ok(look(&HashMap::from([(leader, signs)]))?.remove(&leader).unwrap_or_default())
-}
-
-/// Whether this variable is in the environment that the process was started with.
-fn has_marker(pid: Pid, marker: &str) -> bool {
-    environment(pid).split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
-}
-
-/// Empty if it cannot be read.
-fn environment(pid: Pid) -> Vec<u8> {
-    fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default()
 }
 
 /// The process's group; none if it has ended, or if its group is not of this PID namespace. The
@@ -209,12 +122,6 @@ fn environment(pid: Pid) -> Vec<u8> {
 pub(super) fn group_of(pid: Pid) -> Option<Pid> {
     let pid = unistd::Pid::from_raw(pid.as_raw_nonzero().get());
     getpgid(Some(pid)).ok().and_then(|group| Pid::from_raw(group.as_raw()))
-}
-
-/// The pid that was given out last.
-fn newest_pid() -> io::Result<String> {
-    let load = fs::read_to_string("/proc/loadavg")?;
-    Ok(load.rsplit(' ').next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

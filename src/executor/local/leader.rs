@@ -9,6 +9,7 @@ use rustix::process::{
 };
 use tokio::io::unix::AsyncFd;
 
+use super::group::{Member, Tie};
 use super::tree::{Cgroup, release};
 use super::{group, pidfd};
 use crate::executor::Adoption;
@@ -60,6 +61,12 @@ impl Leader {
     /// Its process id, and its group's.
     pub(super) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// As whom its children are told by, while it lives.
+    pub(super) fn as_member(&self) -> io::Result<Member> {
+        let pidfd = self.pidfd.get_ref().try_clone()?;
+        Ok(Member { pid: self.pid, pidfd, tie: Tie::Group })
     }
 
     /// The marker by which members of its group must be told, once it has ended.

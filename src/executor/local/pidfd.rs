@@ -43,11 +43,13 @@ pub(super) struct Stat {
     /// `R`, `S`, `Z` and so on.
     pub(super) state: char,
     /// Its parent; 0 if that is not of this PID namespace.
-    parent: i32,
+    pub(super) parent: i32,
     /// Its process group; 0 if that is of another PID namespace.
     pub(super) group: i32,
     /// Its session; 0 likewise.
     pub(super) session: i32,
+    /// Whether it is about to end, and has given up its memory, or will: no signal changes that.
+    pub(super) exiting: bool,
     /// When it was started, in clock ticks since boot.
     pub(super) start: u64,
     /// Its wait status; 0 while it runs.
@@ -55,6 +57,11 @@ pub(super) struct Stat {
 }
 
 impl Stat {
+    /// The leader of its group; none if that is of another PID namespace, or it is just reaped.
+    pub(super) fn leader(&self) -> Option<Pid> {
+        Some(self.group).filter(|group| group.is_positive()).and_then(Pid::from_raw)
+    }
+
     /// Whether it is a child of this process, started by it or by the program that it was before.
     pub(super) fn is_child(&self) -> bool {
         self.parent == rustix::process::getpid().as_raw_nonzero().get()
@@ -66,17 +73,22 @@ pub(super) fn stat(pid: Pid) -> io::Result<Stat> {
     parse_stat(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// `PF_EXITING` (linux/sched.h).
+const EXITING: u32 = 0x4;
+
 fn parse_stat(text: &str) -> Option<Stat> {
     // The name before it may hold anything, brackets and spaces too.
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<_> = rest.split_whitespace().collect();
+    let flags: u32 = fields.get(9 - 3)?.parse().ok()?;
     // Numbered from 3 in proc_pid_stat(5): 3 is the state, 4 the parent, 5 and 6 the group and
-    // session, 22 the start, 52 the exit code.
+    // session, 9 the flags, 22 the start, 52 the exit code.
     Some(Stat {
         state: fields.first()?.chars().next()?,
         parent: fields.get(4 - 3)?.parse().ok()?,
         group: fields.get(5 - 3)?.parse().ok()?,
         session: fields.get(6 - 3)?.parse().ok()?,
+        exiting: flags & EXITING != 0,
         start: fields.get(22 - 3)?.parse().ok()?,
         status: fields.get(52 - 3)?.parse().ok()?,
     })

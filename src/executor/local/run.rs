@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::Shared;
-use super::group::Signs;
+use super::group::{Groups, Signs};
 use super::leader::{Leader, abandon};
 use super::start::{StartError, Started, start};
 use super::survey::{INSTANCE, RUN};
@@ -97,7 +97,8 @@ pub(super) async fn adopt(
 
 /// Sees a process through to its end, and carries out the orders about it.
 async fn see_through(run: RunId, tree: Tree, orders: UnboundedReceiver<Order>, shared: &Shared) {
-    let mut orders = Orders { run, receiver: orders, terminated: false, killed: false };
+    let groups = &shared.groups;
+    let mut orders = Orders { run, groups, receiver: orders, terminated: false, killed: false };
     match orders.heed_until(tree.leader_exited(), &tree, Phase::Led).await {
         Ok(exit) => {
             emptied(&mut orders, &tree, shared, exit).await;
@@ -143,9 +144,11 @@ async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, share
     let cgroup = shared.trees.find(run);
     let mut told = false;
     while let Some(pid) = pid {
-        let signs =
-            || Signs { proof: Some(adoption.marker.clone()), marks: marks(run, &adoption.marker) };
-        let left = match others(cgroup.as_ref(), (pid, signs()), &shared.groups).await {
+        let signs = |kin| {
+            let marks = marks(run, &adoption.marker);
+            Signs { proof: Some(adoption.marker.clone()), marks, kin, only_kin: false }
+        };
+        let left = match others(cgroup.as_ref(), (pid, signs(vec![])), &shared.groups).await {
             Ok(None) => break,
             Ok(Some(left)) => left,
             Err(error) => {
@@ -161,7 +164,8 @@ async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, share
         tokio::select! {
             _ended = left.ended() => {}
             Some(order) = orders.recv() => {
-                let now = others(cgroup.as_ref(), (pid, signs()), &shared.groups).await;
+                let signs = signs(left.strays().unwrap_or_default());
+                let now = others(cgroup.as_ref(), (pid, signs), &shared.groups).await;
                 if let Ok(Some(now)) = now {
                     order.send_to(&now);
                 }
@@ -176,7 +180,7 @@ async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, share
 
 /// Waits until no process lives in the tree of a leader that has ended, and tells if there is
 /// anything to wait for.
-async fn emptied(orders: &mut Orders, tree: &Tree, shared: &Shared, exit: Exit) {
+async fn emptied(orders: &mut Orders<'_>, tree: &Tree, shared: &Shared, exit: Exit) {
     let mut told = false;
     loop {
         let look = tree.others(&shared.groups);
@@ -206,14 +210,15 @@ async fn emptied(orders: &mut Orders, tree: &Tree, shared: &Shared, exit: Exit) 
 }
 
 /// The orders about one run, and what was made of them.
-struct Orders {
+struct Orders<'a> {
     run: RunId,
+    groups: &'a Groups,
     receiver: UnboundedReceiver<Order>,
     terminated: bool,
     killed: bool,
 }
 
-impl Orders {
+impl Orders<'_> {
     /// Carries out orders until `done` is.
     async fn heed_until<F: Future>(&mut self, done: F, tree: &Tree, phase: Phase<'_>) -> F::Output {
         let mut done = pin!(done);
@@ -222,8 +227,20 @@ impl Orders {
                 // An exit goes first: a SIGTERM to a zombie would reach nobody, and be lost.
                 biased;
                 output = &mut done => return output,
-                Some(order) = self.receiver.recv() => self.carry_out(order, tree, phase),
+                Some(order) = self.receiver.recv() => {
+                    if matches!(phase, Phase::Led) {
+                        self.note_strays(tree).await;
+                    }
+                    self.carry_out(order, tree, phase);
+                }
             }
+        }
+    }
+
+    /// The order is carried out all the same if that fails.
+    async fn note_strays(&self, tree: &Tree) {
+        if let Err(error) = tree.note_strays(self.groups).await {
+            tracing::warn!(run = %self.run, %error, "cannot tell what an agent may leave behind");
         }
     }
 

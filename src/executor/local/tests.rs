@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::getpgid;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
@@ -162,12 +162,17 @@ impl Rig {
         error.replace(self.temp.path().to_str().unwrap(), "TEMP")
     }
 
+    /// Waits until the file has a line.
     async fn wait_for(&self, file: &str) {
         let path = self.path(file);
         let name = file.to_owned();
-        let wait = move || eventually(&name, || path.exists());
+        let wait = move || eventually(&name, || has_line(&path));
         tokio::task::spawn_blocking(wait).await.unwrap();
     }
+}
+
+fn has_line(file: &Path) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| text.ends_with('\n'))
 }
 
 fn raw(pid: u32) -> Pid {

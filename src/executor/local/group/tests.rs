@@ -1,3 +1,4 @@
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
@@ -57,5 +58,25 @@ fn a_zombie_that_nobody_reaps_has_ended() {
     let line = fs::read_to_string(&touched).unwrap();
     let zombie = line.split_whitespace().next().unwrap();
     assert!(fs::exists(format!("/proc/{zombie}")).unwrap(), "it was to stay a zombie");
+    finish(leader);
+}
+
+#[test]
+fn the_child_of_a_member_is_one_wherever_it_went() {
+    let temp = tempfile::tempdir().unwrap();
+    let touched = temp.path().join("touched");
+    let touch = touched.to_str().unwrap();
+    // Its own marks are not looked for.
+    let nested = ["--fork", "1", "--grandchild-setsid-child"];
+    let (leader, pid) = led_by(&[&nested[..], &["--grandchild-touch", touch]].concat());
+    eventually("a member", || touched.exists());
+    eventually("a member and its child", || how_many(pid) == 2);
+    let found = look(&HashMap::from([(pid, Signs::default())])).unwrap().remove(&pid).unwrap();
+    let mut ties: Vec<_> = found.iter().map(|member| member.tie).collect();
+    ties.sort_by_key(|tie| *tie != Tie::Group);
+    assert_eq!(ties, [Tie::Group, Tie::Parent]);
+    for member in found {
+        rustix::process::pidfd_send_signal(member.pidfd, rustix::process::Signal::KILL).unwrap();
+    }
     finish(leader);
 }

@@ -12,18 +12,22 @@ use crate::executor::local::survey::{INSTANCE, RUN};
 use crate::executor::local::{Containment, pidfd};
 
 /// The shapes of escape: who is left is a `misbehave` that tells its number in the file `left`.
-const SAME_GROUP: &str = "$0 --touch left --ignore-term & wait";
-const SETSID: &str = "setsid $0 --touch left --ignore-term & wait";
-const REPARENTED: &str = "(setsid $0 --touch left --ignore-term &) ; exec sleep 100";
-const LEADER_FIRST: &str = "$0 --touch left --ignore-term & until test -s left; do :; done";
-const NO_MARKER: &str = "(env -i setsid $0 --touch left --ignore-term &) ; exec sleep 100";
+pub(super) const SAME_GROUP: &str = "$0 --touch left --ignore-term & wait";
+pub(super) const SETSID: &str = "setsid $0 --touch left --ignore-term & wait";
+pub(super) const REPARENTED: &str = "(setsid $0 --touch left --ignore-term &) ; exec sleep 100";
+pub(super) const LEADER_FIRST: &str =
+    "$0 --touch left --ignore-term & until test -s left; do :; done";
+pub(super) const NO_MARKER: &str =
+    "(env -i setsid $0 --touch left --ignore-term &) ; exec sleep 100";
+/// Only its parent tells whose it is, and that ends before it does.
+pub(super) const NO_MARKER_LED: &str = "env -i setsid $0 --touch left --ignore-term & wait";
 
 /// Trees that are held by cgroups; none, said aloud, where none can be made.
 fn cgroups(name: &str) -> Option<Arc<Trees>> {
     match Trees::probe(name, Containment::Cgroup, &births()) {
         Ok(trees) => Some(Arc::new(trees)),
         Err(why) => {
-            eprintln!("not tested, as no cgroup can be made here: {why}");
+            eprintln!("NOT TESTED: {why}");
             None
         }
     }
@@ -79,7 +83,7 @@ fn script(rig: &mut Rig, script: &str) -> RunId {
 
 #[tokio::test]
 async fn with_a_cgroup_nobody_escapes() {
-    for shape in [SAME_GROUP, SETSID, REPARENTED, LEADER_FIRST, NO_MARKER] {
+    for shape in [SAME_GROUP, SETSID, REPARENTED, LEADER_FIRST, NO_MARKER, NO_MARKER_LED] {
         let Some((mut rig, trees)) = rig() else { return };
         let run = script(&mut rig, shape);
         let left = left(&rig).await;
@@ -91,20 +95,48 @@ async fn with_a_cgroup_nobody_escapes() {
     }
 }
 
+/// Starts an agent of this shape without a cgroup, and waits for whom it is to leave behind.
+async fn uncontained(shape: &str) -> (Rig, RunId, Identity) {
+    let mut rig = Rig::new();
+    let mut request = rig.request(&["sh", "-c", shape, misbehave().to_str().unwrap()]);
+    let run = request.run;
+    request.markers =
+        [(INSTANCE.to_owned(), unique(&rig.temp)), (RUN.to_owned(), run.0.to_string())].into();
+    rig.local.spawn(request);
+    let left = left(&rig).await;
+    (rig, run, left)
+}
+
 #[tokio::test]
-async fn without_a_cgroup_whoever_carries_the_marks_does_not_escape() {
-    for shape in [SAME_GROUP, SETSID, REPARENTED, LEADER_FIRST] {
-        let mut rig = Rig::new();
-        let mut request = rig.request(&["sh", "-c", shape, misbehave().to_str().unwrap()]);
-        let run = request.run;
-        request.markers =
-            [(INSTANCE.to_owned(), unique(&rig.temp)), (RUN.to_owned(), run.0.to_string())].into();
-        rig.local.spawn(request);
-        let left = left(&rig).await;
+async fn without_a_cgroup_whoever_has_marks_or_a_parent_does_not_escape() {
+    for shape in [SAME_GROUP, SETSID, REPARENTED, LEADER_FIRST, NO_MARKER_LED] {
+        let (mut rig, run, left) = uncontained(shape).await;
         rig.local.kill(run);
         rig.gone(run).await;
         assert!(!lives(left), "survivor of {shape}");
     }
+}
+
+#[tokio::test]
+async fn without_a_cgroup_whose_parent_ends_by_sigterm_is_ended_with_the_others() {
+    let (mut rig, run, left) = uncontained(NO_MARKER_LED).await;
+    rig.local.terminate(run);
+    assert_eq!(rig.left_behind(run).await, Exit::Signal(15));
+    assert!(lives(left));
+    rig.local.kill(run);
+    assert_eq!(rig.gone(run).await, Exit::Signal(15));
+    assert!(!lives(left));
+}
+
+/// The one shape that the last tier does not reach, as the documentation says.
+#[tokio::test]
+async fn without_a_cgroup_who_has_neither_marks_nor_a_parent_escapes() {
+    let (mut rig, run, left) = uncontained(NO_MARKER).await;
+    rig.local.kill(run);
+    rig.gone(run).await;
+    assert!(lives(left));
+    let (pidfd, _) = pidfd::open_started_at(raw(left.pid), left.start).unwrap().unwrap();
+    rustix::process::pidfd_send_signal(pidfd, Signal::KILL).unwrap();
 }
 
 #[tokio::test]

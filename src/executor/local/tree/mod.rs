@@ -11,11 +11,12 @@ mod hierarchy;
 mod trees;
 
 use std::io::{self, ErrorKind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 
-use super::group::{Groups, Member, Signs};
+use super::group::{Groups, Member, Signs, Tie};
 use super::leader::Leader;
 use super::pidfd;
 use crate::plan::Exit;
@@ -31,11 +32,13 @@ pub(super) struct Tree {
     cgroup: Option<Cgroup>,
     /// What its processes carry.
     marks: Vec<String>,
+    /// Those whom nothing tells once their parents have ended, noted before that.
+    strays: Mutex<Vec<Member>>,
 }
 
 impl Tree {
     pub(super) fn new(leader: Leader, cgroup: Option<Cgroup>, marks: Vec<String>) -> Self {
-        Self { leader, cgroup, marks }
+        Self { leader, cgroup, marks, strays: Mutex::default() }
     }
 
     /// The leader's process id.
@@ -48,6 +51,30 @@ impl Tree {
         self.leader.exited().await
     }
 
+    /// Notes whom only the leader, or who lives with it, can prove to be its own; where no cgroup
+    /// holds them. To be called before they are told to end.
+    pub(super) async fn note_strays(&self, groups: &Groups) -> io::Result<()> {
+        if self.cgroup.is_some() {
+            return Ok(());
+        }
+        let mut signs = self.signs()?;
+        signs.kin.push(self.leader.as_member()?);
+        signs.only_kin = true;
+        let strays = groups.members(self.leader.pid(), signs).await?;
+        *self.strays() = strays;
+        Ok(())
+    }
+
+    fn strays(&self) -> MutexGuard<'_, Vec<Member>> {
+        self.strays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn signs(&self) -> io::Result<Signs> {
+        let proof = self.leader.marker().map(str::to_owned);
+        let kin = self.strays().iter().map(Member::try_clone).collect::<Result<_, _>>()?;
+        Ok(Signs { proof, marks: self.marks.clone(), kin, only_kin: false })
+    }
+
     /// Sends SIGTERM to the leader alone.
     pub(super) fn terminate_leader(&self) -> io::Result<()> {
         Ok(self.leader.signal(Signal::TERM)?)
@@ -56,7 +83,7 @@ impl Tree {
     /// Sends SIGTERM to each process of the tree, once its leader has ended. Those that left the
     /// group must be known where no cgroup holds them.
     pub(super) fn terminate(&self, known: Option<&Others>) -> io::Result<()> {
-        signal_strayed(known, Signal::TERM);
+        self.signal_strayed(known, Signal::TERM);
         self.or_group(|cgroup| cgroup.signal(Signal::TERM), Signal::TERM)
     }
 
@@ -64,7 +91,7 @@ impl Tree {
     pub(super) fn kill(&self, known: Option<&Others>) -> io::Result<()> {
         // The leader may have left what holds the others.
         let leader_sent = self.leader.signal(Signal::KILL);
-        signal_strayed(known, Signal::KILL);
+        self.signal_strayed(known, Signal::KILL);
         self.or_group(Cgroup::kill, Signal::KILL).and(leader_sent.map_err(io::Error::from))
     }
 
@@ -79,23 +106,26 @@ impl Tree {
 
     /// Who lives, once the leader has ended.
     pub(super) async fn others(&self, groups: &Groups) -> io::Result<Option<Others>> {
-        let proof = self.leader.marker().map(str::to_owned);
-        let signs = Signs { proof, marks: self.marks.clone() };
-        others(self.cgroup.as_ref(), (self.leader.pid(), signs), groups).await
+        others(self.cgroup.as_ref(), (self.leader.pid(), self.signs()?), groups).await
+    }
+
+    /// To those whom a signal to the group does not reach. Errors would mean that it has ended.
+    fn signal_strayed(&self, known: Option<&Others>, signal: Signal) {
+        let send = |member: &Member| {
+            let _ = pidfd_send_signal(&member.pidfd, signal);
+        };
+        match known {
+            Some(Others::Members(members)) => {
+                members.iter().filter(|member| member.tie != Tie::Group).for_each(send);
+            }
+            Some(Others::Cgroup(..)) => {}
+            None => self.strays().iter().for_each(send),
+        }
     }
 
     /// Frees the leader's pid. Returns what held the tree, which is empty.
     pub(super) fn reap(self) -> (io::Result<()>, Option<Cgroup>) {
         (self.leader.reap(), self.cgroup)
-    }
-}
-
-/// Errors would mean that it has ended.
-fn signal_strayed(known: Option<&Others>, signal: Signal) {
-    if let Some(Others::Members(members)) = known {
-        for member in members.iter().filter(|member| member.strayed) {
-            let _ = pidfd_send_signal(&member.pidfd, signal);
-        }
     }
 }
 
@@ -165,6 +195,12 @@ impl Others {
             }
         }
         Ok(())
+    }
+
+    /// Those who could not be found again if their parents ended.
+    pub(super) fn strays(&self) -> io::Result<Vec<Member>> {
+        let Self::Members(members) = self else { return Ok(Vec::new()) };
+        members.iter().filter(|member| member.tie == Tie::Parent).map(Member::try_clone).collect()
     }
 
     /// Sends a signal to each. Errors would mean that it has ended.
