@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::executor::gate;
+use crate::executor::hidden_verb;
 use logging::LogFormat;
 
 /// Keeps exactly one agent process alive for every entity of a world.
@@ -86,9 +86,10 @@ impl From<Ending> for ExitCode {
 /// Parses the command line and does what it asks for.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Every agent begins as one: it must be quick, and is nothing for a person.
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == gate::VERB) {
-        return gate::serve();
+    let mut args = std::env::args_os().skip(1);
+    // Every agent begins as one of these: they must be quick, and are nothing for a person.
+    if let Some(hidden) = args.next().as_deref().and_then(hidden_verb) {
+        return hidden(&args.collect::<Vec<_>>());
     }
     let cli = Cli::parse();
     logging::start(cli.log_format, cli.verb.default_filter());

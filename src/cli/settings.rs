@@ -98,6 +98,7 @@ pub(super) const fn containment(config: config::Containment) -> Containment {
     match config {
         config::Containment::Auto => Containment::Auto,
         config::Containment::Cgroup => Containment::Cgroup,
+        config::Containment::PidNamespace => Containment::PidNamespace,
         config::Containment::ProcessGroup => Containment::ProcessGroup,
     }
 }

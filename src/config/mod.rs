@@ -85,6 +85,8 @@ pub enum Containment {
     Auto,
     /// A cgroup, or the runner does not start.
     Cgroup,
+    /// A PID namespace, or the runner does not start.
+    PidNamespace,
     /// A process group.
     ProcessGroup,
 }

@@ -102,9 +102,11 @@ fn on_exit(runner: &Section<'_>) -> OnExit {
 }
 
 fn containment(runner: &Section<'_>) -> Containment {
-    match runner.choice("containment", &["auto", "cgroup", "process-group"]) {
+    let known = ["auto", "cgroup", "pid-namespace", "process-group"];
+    match runner.choice("containment", &known) {
         Some(1) => Containment::Cgroup,
-        Some(2) => Containment::ProcessGroup,
+        Some(2) => Containment::PidNamespace,
+        Some(3) => Containment::ProcessGroup,
         Some(_) | None => Containment::Auto,
     }
 }

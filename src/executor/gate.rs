@@ -19,15 +19,21 @@ mod privileges;
 mod server;
 mod wire;
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::stdio::{dup2_stdin, stdin};
 
 use crate::plan::Exit;
 
 pub use births::Births;
 pub(super) use births::Gate;
-pub(super) use privileges::Privileges;
-pub use server::serve;
-pub(super) use wire::Word;
+pub(super) use privileges::{END, Privileges};
+pub(super) use wire::{Word, refuse, refused};
 
 /// The first argument by which the runner is a server of gates, and the gates themselves.
 pub const VERB: &str = "gate";
@@ -36,7 +42,7 @@ pub const VERB: &str = "gate";
 const CLOSED: u8 = 125;
 
 /// The exit code of a gate whose agent could not be run.
-const NOT_RUN: u8 = 127;
+pub(super) const NOT_RUN: u8 = 127;
 
 /// Whether a gate that never became an agent may have ended like this.
 #[must_use]
@@ -44,7 +50,22 @@ pub(super) fn is_gates_own(exit: Exit) -> bool {
     matches!(exit, Exit::Code(code) if code == i32::from(CLOSED) || code == i32::from(NOT_RUN))
 }
 
+/// Serves gates on stdin; or, told so by `args`, is the gate of one agent, which nobody has to
+/// record: options, `--` and a command.
+#[must_use]
+pub fn run(args: &[OsString]) -> ExitCode {
+    if args.is_empty() { server::serve() } else { server::become_now(args) }
+}
+
+/// The socket that is stdin. An agent gets /dev/null; what is left of the socket closes when it is
+/// run.
+pub(super) fn take_stdin() -> io::Result<UnixStream> {
+    let socket = fcntl_dupfd_cloexec(stdin(), 3)?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    Ok(socket.into())
+}
+
 /// The number that carries an error from a process to another.
-fn number_of(error: &io::Error) -> i32 {
+pub(super) fn number_of(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or_default()
 }

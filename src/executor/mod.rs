@@ -1,20 +1,34 @@
 //! How agents are started, watched and ended. Knows nothing of why.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{AgentSpec, EntityId, Exit, RunId};
 
+pub mod contain;
 pub mod gate;
 mod kernel;
 pub mod local;
 #[cfg(test)]
 pub(crate) mod misbehave;
 
-pub use local::{Containment, Local, NoCgroups, Trees, log_name, logs};
+pub use local::{CannotContain, Containment, Local, Trees, log_name, logs};
+
+/// What the runner's own program does as one of the processes that an agent begins with, by its
+/// first argument.
+#[must_use]
+pub fn hidden_verb(verb: &OsStr) -> Option<fn(&[OsString]) -> ExitCode> {
+    match verb.to_str()? {
+        gate::VERB => Some(gate::run),
+        contain::VERB => Some(contain::run),
+        _ => None,
+    }
+}
 
 /// Starts and ends agents. No method blocks or fails: what came of it is told by an [`Event`].
 /// What is asked of a run that has not started yet is done right after its start.

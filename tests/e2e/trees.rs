@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::{PATIENCE, Process, Runner, misbehave};
 use super::scripted::{Scripted, controllable};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// An agent that leaves a process behind that carries no marker, in no group of its own.
@@ -91,6 +92,41 @@ fn a_graceful_end_leaves_nobody_that_ran_away() {
     runner.process.signal(Signal::TERM);
     assert_eq!(runner.process.ended(), Some(0));
     assert!(!lives(left));
+}
+
+/// Whether somebody lives who holds the lock.
+fn is_held(runner: &Runner) -> bool {
+    let file = fs::File::open(runner.dir.path().join("held")).unwrap();
+    flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+}
+
+#[test]
+fn agents_in_pid_namespaces_outlive_their_runner_and_nobody_outlives_them() {
+    let world = Scripted::start(vec![controllable("alice")]);
+    let config =
+        config(&world, "pid-namespace").replace("--touch left", "--lock held --touch left");
+    let mut runner = Runner::start(&config);
+    let told = runner.process.wait(0, "what holds the agents", |line| {
+        let refusal = line.as_str().is_some_and(|line| line.contains("no PID namespace"));
+        refusal || line["event"] == "containment.pid_namespace"
+    });
+    if let Some(refusal) = told.as_str() {
+        eprintln!("NOT TESTED: {refusal}");
+        return;
+    }
+    let agent = runner.pids(0, &["alice"]);
+    wait_for_file(&runner, "left");
+    let found = runner.agents();
+    assert_eq!(u64::from(found[0].identity.pid), agent[0]);
+    assert!(!found[0].gate);
+
+    runner.kill();
+    runner.start_again();
+    assert_eq!(runner.process.event_of_all(0, "runner.resumed")["adopted"], 1);
+    assert!(is_held(&runner));
+    runner.process.signal(Signal::TERM);
+    assert_eq!(runner.process.ended(), Some(0));
+    assert!(!is_held(&runner));
 }
 
 /// An agent that starts orphans which end in all the ways that leave a group or a session, and

@@ -28,7 +28,7 @@ use std::process::{self, Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runner::executor::gate;
+use runner::executor::hidden_verb;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, getpid, kill_process, setsid};
 use signal_hook::consts::SIGTERM;
@@ -66,8 +66,9 @@ struct OnTerm {
 
 fn main() -> Result<ExitCode> {
     // The lib's own tests have no other program that could be a server of gates.
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == gate::VERB) {
-        return Ok(gate::serve());
+    let mut args = std::env::args_os().skip(1);
+    if let Some(hidden) = args.next().as_deref().and_then(hidden_verb) {
+        return Ok(hidden(&args.collect::<Vec<_>>()));
     }
     misbehave().map(|()| ExitCode::SUCCESS)
 }

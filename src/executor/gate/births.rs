@@ -14,7 +14,7 @@ use rustix::process::{
 };
 
 use super::server::{Answer, read_answer};
-use super::wire::{self, Word};
+use super::wire::{self, Word, refused};
 
 /// How long a birth, or an exec, may take before server or gate count as broken.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(in crate::executor) struct Gate {
 }
 
 impl Births {
-    /// Nothing is started yet. `command` is what [serves](super::serve) gates.
+    /// Nothing is started yet. `command` is what [serves](super::run) gates.
     #[must_use]
     pub fn new(command: Vec<String>) -> Self {
         Self { command, server: Mutex::default() }
@@ -137,29 +137,18 @@ impl Gate {
     /// # Errors
     /// Why it could not be run, as its exec said; or `UnexpectedEof`, `BrokenPipe` if the gate is
     /// gone, `TimedOut` if it does not answer.
-    pub(in crate::executor) fn open(
-        mut self,
-        word: &Word,
-        output: BorrowedFd<'_>,
-    ) -> io::Result<()> {
+    pub(in crate::executor) fn open(self, word: &Word, output: BorrowedFd<'_>) -> io::Result<()> {
         self.socket.set_read_timeout(Some(TIMEOUT))?;
         word.send(&self.socket, output)?;
-        let mut number = Vec::new();
-        match (&mut self.socket).take(4).read_to_end(&mut number) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Err(ErrorKind::TimedOut.into());
-            }
-            Err(error) => return Err(error),
-        }
-        match <[u8; 4]>::try_from(number).map(i32::from_ne_bytes) {
-            // It closed without a word, as the exec does.
-            Err(_) => Ok(()),
-            Ok(number) if number < 0 => {
+        match refused(&self.socket)? {
+            0 => Ok(()),
+            number if number < 0 => {
                 let error = io::Error::from_raw_os_error(number.saturating_neg());
-                Err(io::Error::other(format!("its user or privileges cannot be changed: {error}")))
+                Err(io::Error::other(format!(
+                    "its user, privileges or PID namespace cannot be set: {error}"
+                )))
             }
-            Ok(number) => Err(io::Error::from_raw_os_error(number)),
+            number => Err(io::Error::from_raw_os_error(number)),
         }
     }
 }

@@ -15,7 +15,7 @@ const AS: &str = "--as=";
 const NO_NEW_PRIVS: &str = "--no-new-privs";
 
 /// Between the options and the agent's own command.
-pub(super) const END: &str = "--";
+pub(in crate::executor) const END: &str = "--";
 
 /// What a gate gives up before it becomes an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::env;
-use std::fs::File;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -10,13 +10,13 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use nix::sys::signal::SigSet;
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::Errno;
 use rustix::process::{Pid, setpgid};
-use rustix::stdio::{dup2_stdin, stdin};
 
 use super::privileges::Privileges;
-use super::wire::{self, Word};
-use super::{CLOSED, NOT_RUN, number_of};
+use super::wire::{self, Word, refuse};
+use super::{CLOSED, NOT_RUN, number_of, take_stdin};
+use crate::executor::contain;
 use crate::executor::kernel::{Copied, SingleThreaded};
 
 /// What the runner is told of a birth: whether it was in the cgroup, and the process id, or an
@@ -25,27 +25,33 @@ pub(super) type Answer = [u8; 5];
 
 /// Bears a gate for each request on stdin, until that closes. A gate returns from here as well,
 /// if it does not become an agent.
-#[must_use]
-pub fn serve() -> ExitCode {
+pub(super) fn serve() -> ExitCode {
     match bear_gates() {
         // The runner has closed its end, or is gone.
         Err(_) => ExitCode::SUCCESS,
-        Ok(gate) => match become_agent(&gate) {
-            Ok(never) => match never {},
-            Err(Closed::NoWord) => ExitCode::from(CLOSED),
-            Err(Closed::NotRun) => ExitCode::from(NOT_RUN),
-        },
+        Ok(gate) => wait_and_become(&gate),
     }
+}
+
+/// Becomes what `args` say, and tells on stdin if that cannot be.
+pub(super) fn become_now(args: &[OsString]) -> ExitCode {
+    let Ok(socket) = begin() else { return ExitCode::from(NOT_RUN) };
+    let Err(refusal) = exec(args, |agent| agent);
+    refuse(&socket, refusal);
+    ExitCode::from(NOT_RUN)
+}
+
+/// The socket that is stdin, in a process that signals reach.
+fn begin() -> io::Result<UnixStream> {
+    // The runner reads its signals and so has them blocked; an agent must be able to end by them.
+    SigSet::empty().thread_set_mask()?;
+    take_stdin()
 }
 
 /// Returns in a gate alone, with its socket.
 fn bear_gates() -> io::Result<UnixStream> {
-    // The runner reads its signals and so has them blocked; an agent must be able to end by them.
-    SigSet::empty().thread_set_mask()?;
+    let mut runner = begin()?;
     let process = SingleThreaded::prove()?;
-    let mut runner = UnixStream::from(fcntl_dupfd_cloexec(stdin(), 3)?);
-    // What an agent gets. Nor may a gate keep open what tells the runner that the server has ended.
-    dup2_stdin(&File::open("/dev/null")?)?;
     loop {
         let (gate, cgroup) = wire::asked(&runner)?;
         let born = bear(&process, cgroup.as_ref());
@@ -86,26 +92,39 @@ pub(super) fn read_answer([held, number @ ..]: Answer) -> io::Result<(Pid, bool)
     }
 }
 
-enum Closed {
-    NoWord,
-    NotRun,
+/// Waits for the word, and becomes what it says.
+fn wait_and_become(socket: &UnixStream) -> ExitCode {
+    if setpgid(None, None).is_err() {
+        return ExitCode::from(CLOSED);
+    }
+    let Ok((word, output)) = Word::receive(socket) else { return ExitCode::from(CLOSED) };
+    let Err(refusal) = carry_out(word, output, socket);
+    refuse(socket, refusal);
+    ExitCode::from(NOT_RUN)
 }
 
-fn become_agent(mut socket: &UnixStream) -> Result<Infallible, Closed> {
-    setpgid(None, None).map_err(|_| Closed::NoWord)?;
-    let (word, output) = Word::receive(socket).map_err(|_| Closed::NoWord)?;
-    let (privileges, command) = Privileges::parse(&word.args).ok_or(Closed::NotRun)?;
-    let (program, args) = command.split_first().ok_or(Closed::NotRun)?;
-    let mut agent = Command::new(program);
-    agent.args(args).env_clear().envs(word.env);
-    let number = match env::set_current_dir(&word.cwd).and_then(|()| output.try_clone()) {
-        Err(error) => number_of(&error),
-        Ok(errors) => match privileges.drop_others() {
-            Err(error) => -number_of(&error),
-            Ok(()) => number_of(&agent.stdout(output).stderr(errors).exec()),
-        },
+/// Returns only what it has to be [refused](refuse) for.
+fn carry_out(word: Word, output: OwnedFd, socket: &UnixStream) -> Result<Infallible, i32> {
+    let before = |error: io::Error| -number_of(&error);
+    env::set_current_dir(&word.cwd).map_err(|error| number_of(&error))?;
+    let errors = output.try_clone().map_err(before)?;
+    let dress = |mut agent: Command| {
+        agent.env_clear().envs(word.env).stdout(output).stderr(errors);
+        agent
     };
-    // If that fails the runner is gone.
-    let _ = socket.write_all(&number.to_ne_bytes());
-    Err(Closed::NotRun)
+    let Some(args) = contain::asked(&word.args) else { return exec(&word.args, dress) };
+    let socket = socket.try_clone().map_err(before)?;
+    Err(before(dress(contain::proxy(args)).stdin(OwnedFd::from(socket)).exec()))
+}
+
+/// Becomes the agent, once it is dressed. Returns only what it has to be [refused](refuse) for.
+fn exec(args: &[OsString], dress: impl FnOnce(Command) -> Command) -> Result<Infallible, i32> {
+    let malformed = -Errno::INVAL.raw_os_error();
+    let (privileges, command) = Privileges::parse(args).ok_or(malformed)?;
+    let (program, args) = command.split_first().ok_or(malformed)?;
+    let mut agent = Command::new(program);
+    agent.args(args);
+    let mut agent = dress(agent);
+    privileges.drop_others().map_err(|error| -number_of(&error))?;
+    Err(number_of(&agent.exec()))
 }

@@ -107,6 +107,26 @@ pub(super) fn asked(socket: &UnixStream) -> io::Result<(OwnedFd, Option<OwnedFd>
     Ok((gate, fds.next()))
 }
 
+/// Says why there is no agent: the number of the error of its exec, or, negative, of what comes
+/// before that.
+pub(in crate::executor) fn refuse(mut socket: &UnixStream, number: i32) {
+    // If that fails the runner is gone.
+    let _ = socket.write_all(&number.to_ne_bytes());
+}
+
+/// Waits until the agent runs, which is 0, or what it was [refused](refuse) for.
+pub(in crate::executor) fn refused(mut socket: &UnixStream) -> io::Result<i32> {
+    let mut number = Vec::new();
+    match (&mut socket).take(4).read_to_end(&mut number) {
+        // It closes without a word when the agent is run.
+        Ok(_) => Ok(<[u8; 4]>::try_from(number).map_or(0, i32::from_ne_bytes)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn send(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);

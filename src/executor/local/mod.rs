@@ -42,7 +42,7 @@ use crate::fault::{self, Point};
 use crate::plan::RunId;
 
 pub use self::log_name::log_name;
-pub use self::tree::{Containment, NoCgroups, Trees};
+pub use self::tree::{CannotContain, Containment, Trees};
 
 /// Starts agents as children of this process, each the leader of its own process group.
 ///

@@ -60,7 +60,7 @@ pub(super) struct Started {
 pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, StartError> {
     let spec = &request.spec;
     let program = spec.argv.first().ok_or(StartError::NoCommand)?;
-    let word = word(request)?;
+    let word = word(request, with)?;
     let log = open_log(request)?;
     // Before there is a gate: what an agent starts is born where the agent is.
     let cgroup = with.trees.make(request.run).map_err(|error| StartError::Cgroup { error })?;
@@ -111,13 +111,15 @@ fn bear_gate(cgroup: Option<Cgroup>, with: &Shared) -> Result<(Gate, Option<Cgro
 }
 
 /// What the gate is to become.
-fn word(request: &SpawnRequest) -> Result<Word, StartError> {
+fn word(request: &SpawnRequest, with: &Shared) -> Result<Word, StartError> {
     let spec = &request.spec;
     let privileges = Privileges::of(&spec.confinement)?;
     let mut env: BTreeMap<OsString, OsString> = inherited(&spec.confinement).collect();
     let own = spec.env.iter().chain(&request.markers);
     env.extend(own.map(|(name, value)| (name.into(), value.into())));
-    let args = privileges.options().into_iter().chain(spec.argv.iter().map(Into::into)).collect();
+    let place = with.trees.gate_option().map(Into::into);
+    let options = place.into_iter().chain(privileges.options());
+    let args = options.chain(spec.argv.iter().map(Into::into)).collect();
     Ok(Word { cwd: spec.cwd.clone(), args, env: env.into_iter().collect() })
 }
 

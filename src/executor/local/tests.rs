@@ -15,6 +15,7 @@ use crate::executor::{Identity, gate};
 use crate::plan::{AgentSpec, Confinement, EntityId, Exit};
 
 mod adoption;
+mod contained;
 mod life;
 mod refusals;
 mod trees;

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::{Member, Signs, Tie};
+use crate::executor::contain;
 use crate::executor::local::pidfd::{self, Stat};
 
 /// The most members of an agent that are told of at once, lest a fork bomb take all descriptors.
@@ -73,8 +74,15 @@ impl<'a> Sought<'a> {
         let seen = self.read()?;
         for (&leader, signs) in &self.signs {
             let mut members = self.tied(leader, seen.tied.get(&leader))?;
-            let kin = descendants(leader, &members, &signs.kin, &seen.children)?;
-            members.extend(kin);
+            // Who else is in its namespace is for the init to say, and to signal.
+            let is_init =
+                |member: &Member| member.tie == Tie::Group && contain::is_init(member.pid);
+            if let Some(init) = members.iter().position(is_init) {
+                members = vec![members.swap_remove(init)];
+            } else {
+                let kin = descendants(leader, &members, &signs.kin, &seen.children)?;
+                members.extend(kin);
+            }
             members.retain(|member| !signs.only_kin || member.tie == Tie::Parent);
             if !members.is_empty() {
                 found.insert(leader, members);
@@ -104,7 +112,8 @@ impl<'a> Sought<'a> {
     /// Whose process it is, and what tells that.
     fn tie_of(&self, pid: Pid, stat: &Stat) -> Option<(Pid, Tie)> {
         let leader = stat.leader()?;
-        // What is about to end has no environment any more. To wait for it harms nobody.
+        // What is about to end has no environment any more. To wait for it harms nobody, and with
+        // an init, which ends after all others of its namespace, they must be waited for.
         let is_proven =
             |signs: &Signs| signs.proof.iter().all(|proof| stat.exiting || has_marker(pid, proof));
         if self.signs.get(&leader).is_some_and(|signs| is_proven(signs)) {

@@ -8,6 +8,7 @@
 
 mod cgroup;
 mod hierarchy;
+mod namespace;
 mod trees;
 
 use std::io::{self, ErrorKind};
@@ -23,7 +24,7 @@ use crate::plan::Exit;
 
 pub(super) use cgroup::Cgroup;
 use cgroup::Events;
-pub use trees::{Containment, NoCgroups, Trees};
+pub use trees::{CannotContain, Containment, Trees};
 
 /// The processes of one agent: its leader, and what holds the others.
 #[derive(Debug)]

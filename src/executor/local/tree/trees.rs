@@ -13,7 +13,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::cgroup::Cgroup;
-use super::{hierarchy, release};
+use super::{hierarchy, namespace, release};
+use crate::executor::contain;
 use crate::executor::gate::Births;
 use crate::executor::local::log_name::fnv1a;
 use crate::plan::RunId;
@@ -32,9 +33,15 @@ pub enum Containment {
     Auto,
     /// By cgroups, or not at all.
     Cgroup,
-    /// By process groups: who leaves its group is not found.
+    /// By PID namespaces, or not at all.
+    PidNamespace,
+    /// By process groups: see [`BEST_EFFORT`].
     ProcessGroup,
 }
+
+/// Whom process groups do not hold, in words.
+const BEST_EFFORT: &str = "a process is not found that clears its environment, leaves its group, \
+                           and whose parent has ended";
 
 /// The trees of one runner's agents.
 #[derive(Debug, Default)]
@@ -45,6 +52,8 @@ pub struct Trees {
     required: bool,
     /// Where there may be some of runs that began before, in another place too.
     homes: Vec<PathBuf>,
+    /// Whether each new run has a PID namespace.
+    namespaced: bool,
     discarded: Discarded,
 }
 
@@ -55,46 +64,65 @@ struct Discarded {
     more: Notify,
 }
 
-/// No cgroup can be made: why not, for each place.
+/// What is wanted to hold agents cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("no cgroup can be made: {}", .0.join("; "))]
-pub struct NoCgroups(Vec<String>);
+pub enum CannotContain {
+    /// Why not, for each place.
+    #[error("no cgroup can be made: {}", .0.join("; "))]
+    Cgroup(Vec<String>),
+    /// Why not.
+    #[error("no PID namespace can be made: {0}")]
+    PidNamespace(io::Error),
+}
 
 impl Trees {
     /// Finds out how the trees of `instance` can be held, by trying: the number of a kernel tells
     /// nothing of what a container allows. A gate is held and killed for that.
     ///
     /// # Errors
-    /// If cgroups are wanted and cannot be had.
+    /// If what is wanted cannot be had.
     pub fn probe(
         instance: &str,
         containment: Containment,
         births: &Births,
-    ) -> Result<Self, NoCgroups> {
+    ) -> Result<Self, CannotContain> {
         let name = home_name(instance);
         let mounts = hierarchy::mounts().unwrap_or_default();
         let homes = mounts.iter().flat_map(|mount| mount.find(&name)).collect();
-        let required = containment == Containment::Cgroup;
-        let home = match containment {
-            Containment::Auto | Containment::Cgroup => usable(&mounts, &name, births).map(Some),
-            Containment::ProcessGroup => Ok(None),
-        };
-        let home = match home {
-            Ok(home) => home,
-            Err(why) if required => return Err(why),
-            Err(why) => {
-                tracing::warn!(
-                    event = "containment.best_effort",
-                    reason = %why,
-                    "a process that leaves its agent's group may not be found"
-                );
-                None
+        let mut trees = Self { homes, ..Self::default() };
+        match containment {
+            Containment::Auto => match usable(&mounts, &name, births) {
+                Ok(home) => trees.home = Some(home),
+                Err(why) => {
+                    tracing::warn!(event = "containment.best_effort", reason = %why, "{BEST_EFFORT}");
+                }
+            },
+            Containment::Cgroup => {
+                trees.home = Some(usable(&mounts, &name, births)?);
+                trees.required = true;
             }
-        };
-        if let Some(home) = &home {
+            Containment::PidNamespace => {
+                namespace::try_out(births).map_err(CannotContain::PidNamespace)?;
+                trees.namespaced = true;
+                tracing::info!(
+                    event = "containment.pid_namespace",
+                    "each agent has a PID namespace"
+                );
+            }
+            Containment::ProcessGroup => {
+                let reason = "it is what the configuration asks for";
+                tracing::info!(event = "containment.best_effort", reason, "{BEST_EFFORT}");
+            }
+        }
+        if let Some(home) = &trees.home {
             tracing::info!(event = "containment.cgroup", home = %home.display(), "each agent has a cgroup");
         }
-        Ok(Self { home, required, homes, discarded: Discarded::default() })
+        Ok(trees)
+    }
+
+    /// What is to be said to the gate of a new run first.
+    pub(in crate::executor::local) fn gate_option(&self) -> Option<&'static str> {
+        self.namespaced.then_some(contain::OPTION)
     }
 
     /// Makes the cgroup of a new run, if there are any.
@@ -122,7 +150,7 @@ impl Trees {
             Ok(cgroup) => Ok(Some(cgroup)),
             Err(error) if self.required => Err(error),
             Err(error) => {
-                tracing::warn!(event = "containment.missing", %error, "an agent has no cgroup");
+                tracing::warn!(event = "containment.missing", %error, "an agent has no cgroup: {BEST_EFFORT}");
                 Ok(None)
             }
         }
@@ -215,7 +243,11 @@ fn home_name(instance: &str) -> String {
 
 /// The first place where agents can be held: below the own cgroup, which is ours if it was
 /// delegated, or below the root.
-fn usable(mounts: &[hierarchy::Mount], name: &str, births: &Births) -> Result<PathBuf, NoCgroups> {
+fn usable(
+    mounts: &[hierarchy::Mount],
+    name: &str,
+    births: &Births,
+) -> Result<PathBuf, CannotContain> {
     let own = hierarchy::own().ok().flatten();
     let mut tried = Vec::new();
     for mount in mounts {
@@ -231,7 +263,7 @@ fn usable(mounts: &[hierarchy::Mount], name: &str, births: &Births) -> Result<Pa
     if tried.is_empty() {
         tried.push("cgroup v2 is not mounted".to_owned());
     }
-    Err(NoCgroups(tried))
+    Err(CannotContain::Cgroup(tried))
 }
 
 /// Holds a gate and kills it, as will be done with agents.
