@@ -29,6 +29,8 @@ macro_rules! points {
 points! {
     /// A start is written down; there is no process.
     StartNoted = "start-noted",
+    /// There is a cgroup with its limits, and no gate.
+    CgroupMade = "cgroup-made",
     /// A gate waits that nobody knows of.
     GateStarted = "gate-started",
     /// It is in the cgroup that will hold the agent's tree, if there is one.

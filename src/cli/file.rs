@@ -8,8 +8,9 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::logging::colour;
-use super::{Ending, fail, say};
+use super::{Ending, fail, limits, say};
 use crate::config::{self, Config, LoadError, Overrides, ServerName};
+use crate::plan::Enforceable;
 
 /// Which configuration.
 #[derive(Clone, Debug, Args)]
@@ -68,13 +69,18 @@ impl ConfigFile {
     /// Reads and checks the file. If that fails, it was said why, and nothing else is to be done.
     pub(super) fn load(self) -> Result<Loaded, Ending> {
         let path = locate(&self.config)?;
-        let overrides = Overrides {
+        let mut overrides = Overrides {
             server: self.server,
             log_dir: self.log_dir,
             state_dir: self.state_dir,
             agents_dir: self.agents_dir,
+            enforceable: Enforceable::default(),
         };
-        let config::Loaded { config, bytes } = config::load(&path, &overrides).map_err(refuse)?;
+        let loaded = config::load(&path, &overrides).map_err(refuse)?;
+        // What it asks for has to be known before it can be tried.
+        overrides.enforceable = limits::enforceable(&loaded.config);
+        let loaded = config::read_again(&path, loaded.bytes, &overrides).map_err(refuse)?;
+        let config::Loaded { config, bytes } = loaded;
         Ok(Loaded { path, overrides, config, bytes })
     }
 }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod file;
+mod limits;
 mod logging;
 mod plan;
 mod reconcile;

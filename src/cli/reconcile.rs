@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::file::{ConfigFile, Loaded};
+use super::limits;
 use super::replace::Successor;
 use super::settings::{Settler, containment, instance, rotation};
 use super::signals::{self, Signals, Told};
@@ -20,7 +21,7 @@ use crate::discovery;
 use crate::executor::gate::{Births, VERB};
 use crate::executor::local::survey::survey;
 use crate::executor::{Local, Record, Trees, logs};
-use crate::plan::Intent;
+use crate::plan::{Enforceable, Intent};
 use crate::project::{Dirs, Syncer};
 use crate::reconcile::{Inheritance, Reconciler, Settings, Sources};
 use crate::state::{Directory, DirectoryError, Journal, restore};
@@ -109,13 +110,16 @@ async fn reconcile(
         warn!(%error, "other processes of this user may read the runner's memory");
     }
     let signals = Signals::new()?;
-    let Loaded { path, overrides, config, bytes } = loaded;
+    let Loaded { path, mut overrides, config, bytes } = loaded;
     info!(event = "runner.started", config = %path.display(), pid = std::process::id(), "started");
 
     let clock = Clock::new();
     let (journal, inheritance) = take_up(directory, clock)?;
     let births = Arc::new(births());
     let trees = hold(directory, &config, &inheritance, &births)?;
+    overrides.enforceable = trees.enforceable();
+    limits::tell_missing(&config, &overrides.enforceable);
+    let enforceable = overrides.enforceable.clone();
     let mut settler = Settler::new(directory.path())?;
     let (settings, asked) = settler.settle(&config).await?;
     let (rotation, rotation_seen) = watch::channel(rotation(&settings));
@@ -151,6 +155,7 @@ async fn reconcile(
         asked,
         rotation,
         projects,
+        enforceable,
         config,
     };
 
@@ -196,16 +201,18 @@ fn hold(
 ) -> io::Result<Arc<Trees>> {
     let instance = instance(directory.path());
     let containment = containment(config.containment);
-    let trees = Trees::probe(&instance, containment, births).map_err(|why| {
+    let wanted = limits::wanted(config);
+    let trees = Trees::probe_for(&instance, containment, births, &wanted).map_err(|why| {
         let help = "write `containment = \"auto\"` to run agents all the same";
         io::Error::other(format!("{why}; {help}"))
     })?;
+    trees.tell();
     trees.sweep(&inheritance.adoptions.values().map(|adopted| adopted.run).collect());
     Ok(Arc::new(trees))
 }
 
 /// Gates are born by this very program, even if another one is on the disk by now.
-fn births() -> Births {
+pub(super) fn births() -> Births {
     Births::new(vec!["/proc/self/exe".to_owned(), VERB.to_owned()])
 }
 
@@ -220,6 +227,8 @@ struct Operator<'a> {
     asked: watch::Sender<discovery::Settings>,
     rotation: watch::Sender<logs::Settings>,
     projects: watch::Sender<Dirs>,
+    /// Which limits are.
+    enforceable: Enforceable,
     /// The one in force.
     config: Arc<Config>,
 }
@@ -300,6 +309,7 @@ impl Operator<'_> {
                     templates = settings.rules.templates.len(),
                     "the file was read"
                 );
+                limits::tell_missing(&config, &self.enforceable);
                 // The world client first: the loop ignores its view until both mean one server.
                 self.asked.send_if_modified(|before| {
                     let changed = *before != asked;

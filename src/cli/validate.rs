@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use super::file::ConfigFile;
-use super::{Ending, print};
+use super::{Ending, limits, print};
 
 /// Check a configuration file.
 #[derive(Debug, Parser)]
@@ -16,6 +16,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Ending {
     match args.file.clone().load() {
         Ok(loaded) => {
+            limits::tell_missing(&loaded.config, &loaded.overrides.enforceable);
             let templates = loaded.config.rules.templates.len();
             print(format_args!("{}: ok, {templates} templates", loaded.path.display()));
             Ending::Done

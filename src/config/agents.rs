@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Table;
+use super::limits::Host;
 use super::mistakes::{Mistake, Span};
 use super::reach::{self, Rule};
 use super::section::{Found, Section, Word};
@@ -16,18 +17,19 @@ use crate::plan::{Confinement, Launch, Launcher, Matcher, RestartPolicy, Templat
 const MODULE: &str = "agents.random_agent";
 
 /// What a template takes from `[runner]` where it says nothing itself.
-pub(super) struct Inherited {
+pub(super) struct Inherited<'a> {
     pub(super) launcher: Launcher,
     pub(super) agents_dir: PathBuf,
     pub(super) restart: RestartPolicy,
     pub(super) grace: Duration,
     pub(super) confinement: Confinement,
+    pub(super) host: Host<'a>,
 }
 
 /// The templates in file order; a `default` one if the file has no `[agents]` at all.
 pub(super) fn templates(
     root: &Section<'_>,
-    inherited: &Inherited,
+    inherited: &Inherited<'_>,
     auto_discover: &Found<bool>,
 ) -> Vec<Arc<Template>> {
     let Some(sections) = root.children("agents", Table::Template) else {
@@ -47,7 +49,7 @@ pub(super) fn templates(
     templates
 }
 
-fn implicit(inherited: &Inherited) -> Template {
+fn implicit(inherited: &Inherited<'_>) -> Template {
     Template {
         name: DEFAULT_TEMPLATE.to_owned(),
         launch: module_launch(MODULE, inherited),
@@ -64,7 +66,7 @@ fn implicit(inherited: &Inherited) -> Template {
 fn template(
     name: &str,
     section: &Section<'_>,
-    inherited: &Inherited,
+    inherited: &Inherited<'_>,
     matcher: Option<Matcher>,
 ) -> Template {
     let grace = i64::try_from(inherited.grace.as_millis()).unwrap_or(i64::MAX);
@@ -81,7 +83,7 @@ fn template(
         matcher,
         restart: settings::restart(section).unwrap_or(inherited.restart),
         grace: section.millis("shutdown_grace_ms", 0, grace).value,
-        confinement: confinement::read(section, &inherited.confinement),
+        confinement: confinement::read(section, &inherited.confinement, &inherited.host),
     }
 }
 
@@ -89,11 +91,11 @@ fn plain(words: Vec<Word>) -> Vec<String> {
     words.into_iter().map(|(word, _)| word).collect()
 }
 
-fn module_launch(module: &str, inherited: &Inherited) -> Launch {
+fn module_launch(module: &str, inherited: &Inherited<'_>) -> Launch {
     Launch::Module { launcher: inherited.launcher.clone(), module: module.to_owned() }
 }
 
-fn launch(section: &Section<'_>, inherited: &Inherited) -> Launch {
+fn launch(section: &Section<'_>, inherited: &Inherited<'_>) -> Launch {
     let module = section.text("module", MODULE);
     let argv = section.words("command", &["./agent", "--entity", "{entity_id}"]);
     match (section.key_span("module"), section.key_span("command")) {

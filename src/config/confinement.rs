@@ -1,19 +1,21 @@
 //! What agents get of the runner's own, and what they are kept from: keys of `[runner]` that a
 //! template may override.
 
+use super::limits::{self, Host};
 use super::mistakes::Mistake;
 use super::section::{Found, Section};
 use crate::account::{self, AccountError};
 use crate::plan::Confinement;
 
 /// As the section says, and where it says nothing, as `default`.
-pub(super) fn read(section: &Section<'_>, default: &Confinement) -> Confinement {
+pub(super) fn read(section: &Section<'_>, default: &Confinement, host: &Host<'_>) -> Confinement {
     let (user, group) = account(section, default);
     Confinement {
         env_inherit: env_inherit(section).unwrap_or_else(|| default.env_inherit.clone()),
         user,
         group,
         no_new_privs: section.flag("no_new_privs", default.no_new_privs).value,
+        limits: limits::read(section, host).unwrap_or(default.limits),
     }
 }
 
@@ -21,15 +23,12 @@ pub(super) fn read(section: &Section<'_>, default: &Confinement) -> Confinement 
 fn account(section: &Section<'_>, default: &Confinement) -> (Option<String>, Option<String>) {
     let (user, group) = (section.text("user", "nobody"), section.text("group", "nogroup"));
     let given = |found: &Found<String>| found.span().map(|_| found.value.clone());
-    let named = match (given(&user), given(&group)) {
-        (None, None) => return (default.user.clone(), default.group.clone()),
-        (None, group) => (default.user.clone(), group),
-        named => named,
-    };
-    let found = account::find(named.0.as_deref(), named.1.as_deref());
+    let (named_user, named_group) = (given(&user), given(&group));
+    // What is said elsewhere was looked up there.
+    let found = account::find(named_user.as_deref(), named_group.as_deref());
     if let Err(error) = found {
-        let about_group = matches!(error, AccountError::NoGroup(_));
-        let span = if about_group { group.span() } else { user.span().or(group.span()) };
+        let about_group = matches!(error, AccountError::NoGroup(_)) || user.span().is_none();
+        let span = if about_group { group.span() } else { user.span() };
         let key = if about_group { "group" } else { "user" };
         let help = match error {
             AccountError::NotPermitted => "leave it out, or start the runner as root".to_owned(),
@@ -43,7 +42,11 @@ fn account(section: &Section<'_>, default: &Confinement) -> (Option<String>, Opt
             section.sink.note(Mistake::at(span, title).help(help));
         }
     }
-    named
+    match (named_user, named_group) {
+        (None, None) => (default.user.clone(), default.group.clone()),
+        (None, group) => (default.user.clone(), group),
+        named => named,
+    }
 }
 
 fn env_inherit(section: &Section<'_>) -> Option<Vec<String>> {

@@ -7,6 +7,7 @@ pub(super) enum Table {
     Runner,
     Template,
     Match,
+    Limits,
     Jit,
     Health,
     Discovery,
@@ -18,11 +19,12 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Root,
         Self::Runner,
         Self::Template,
         Self::Match,
+        Self::Limits,
         Self::Jit,
         Self::Health,
         Self::Discovery,
@@ -71,6 +73,8 @@ impl Table {
                 "user",
                 "group",
                 "no_new_privs",
+                "limits",
+                "limits_mode",
             ],
             Self::Template => &[
                 "module",
@@ -85,8 +89,10 @@ impl Table {
                 "user",
                 "group",
                 "no_new_privs",
+                "limits",
             ],
             Self::Match => &["types", "tags"],
+            Self::Limits => &["memory", "cpu", "pids", "nofile"],
             Self::Jit => &["enabled", "template", "watch_interval_ms"],
             Self::Health => &["lease", "lease_grace_ms"],
             Self::Discovery => &["timeout_ms", "removal_confirmations", "hold_fraction", "hold_ms"],
@@ -107,6 +113,7 @@ impl Table {
             Self::Runner => "[runner]",
             Self::Template => "[agents.<name>]",
             Self::Match => "match = { ... }",
+            Self::Limits => "limits = { ... }",
             Self::Jit => "[jit]",
             Self::Health => "[health]",
             Self::Discovery => "[discovery]",

@@ -41,6 +41,11 @@ pub enum LoadError {
 /// Reads the file once, as it is now.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, LoadError> {
     let bytes = bytes_of(path)?;
+    read_again(path, bytes, overrides)
+}
+
+/// What was read, once more, with what is known by now.
+pub fn read_again(path: &Path, bytes: Vec<u8>, overrides: &Overrides) -> Result<Loaded, LoadError> {
     let config = decode(path, &bytes, |name, text| parse(name, text, overrides))?;
     Ok(Loaded { config: Arc::new(config), bytes })
 }

@@ -14,6 +14,7 @@ mod confinement;
 mod demo;
 mod document;
 mod keys;
+mod limits;
 mod load;
 mod locate;
 mod mistakes;
@@ -30,11 +31,11 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::plan::Rules;
+use crate::plan::{Enforceable, Rules};
 use crate::world::Definition;
 
 pub use document::{parse, parse_world};
-pub use load::{LoadError, Loaded, load, load_world};
+pub use load::{LoadError, Loaded, load, load_world, read_again};
 pub use locate::{NotFound, locate};
 pub use mistakes::{Mistakes, Place};
 pub use server::{BadServer, ServerName};
@@ -111,7 +112,8 @@ pub enum Server {
     Address(String),
 }
 
-/// What the command line says in place of the file, at every load.
+/// What the command line says in place of the file, and what is known of the machine, at every
+/// load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// In place of `runner.server`.
@@ -122,4 +124,6 @@ pub struct Overrides {
     pub state_dir: Option<PathBuf>,
     /// In place of `runner.agents_dir`.
     pub agents_dir: Option<PathBuf>,
+    /// Which limits the file may ask for.
+    pub enforceable: Enforceable,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::agents::{self, Inherited};
 use super::keys::Table;
+use super::limits::{self, Host};
 use super::mistakes::Mistake;
 use super::near::nearest;
 use super::section::{Found, Section, WordOr, written};
@@ -36,13 +37,15 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     };
     let log_dir = overridden(runner.path("log_dir", "logs"), overrides.log_dir.as_ref());
     let agents_dir = overridden(runner.path("agents_dir", "."), overrides.agents_dir.as_ref());
+    let host = Host { enforceable: &overrides.enforceable, strict: limits::strict(&runner) };
     let auto_discover = runner.flag("auto_discover", true);
     let inherited = Inherited {
         launcher: launcher(&runner),
         agents_dir,
         restart: restart(&runner).unwrap_or_default(),
         grace: runner.millis("shutdown_grace_ms", 0, 5000).value,
-        confinement: confinement::read(&runner, &Confinement::default()),
+        confinement: confinement::read(&runner, &Confinement::default(), &host),
+        host,
     };
     let templates = agents::templates(root, &inherited, &auto_discover);
     let names: Vec<&str> = templates.iter().map(|template| template.name.as_str()).collect();

@@ -1,6 +1,7 @@
 //! Whole files in, configurations or rendered mistakes out.
 
 mod golden;
+mod limits;
 mod matches;
 mod property;
 mod values;

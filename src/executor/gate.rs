@@ -32,7 +32,7 @@ use crate::plan::Exit;
 
 pub use births::Births;
 pub(super) use births::Gate;
-pub(super) use privileges::{END, Privileges};
+pub(super) use privileges::{END, Privileges, most_files};
 pub(super) use wire::{Word, refuse, refused};
 
 /// The first argument by which the runner is a server of gates, and the gates themselves.

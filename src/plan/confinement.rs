@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
+
 /// The variables that agents inherit unless the file says otherwise.
 pub const ENV_INHERIT: [&str; 9] =
     ["PATH", "HOME", "LANG", "LC_*", "TZ", "TMPDIR", "VIRTUAL_ENV", "UV_*", "SSL_CERT_*"];
@@ -22,6 +24,9 @@ pub struct Confinement {
     pub group: Option<String>,
     /// Whether nothing that it runs may have more than it has itself (setuid, file capabilities).
     pub no_new_privs: bool,
+    /// How much of the machine it may take.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 impl Default for Confinement {
@@ -31,6 +36,7 @@ impl Default for Confinement {
             user: None,
             group: None,
             no_new_privs: true,
+            limits: Limits::default(),
         }
     }
 }

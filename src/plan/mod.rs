@@ -21,6 +21,7 @@ pub mod desired;
 pub mod entity;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod limits;
 pub mod membership;
 pub mod observed;
 pub mod pace;
@@ -37,6 +38,7 @@ pub use confinement::Confinement;
 pub use decide::plan;
 pub use desired::{Desired, Intent, Want, Wants};
 pub use entity::{BadEntity, Entity, EntityId};
+pub use limits::{Enforceable, Limit, Limits};
 pub use membership::{Contact, Hold, Membership};
 pub use observed::{Agent, Ended, Lease, Observed, Outcome, Phase, Stopping};
 pub use pace::{Pace, Spawn};

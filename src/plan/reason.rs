@@ -142,6 +142,7 @@ pub struct Change {
     cwd: bool,
     inherited: bool,
     privileges: bool,
+    limits: bool,
 }
 
 impl Change {
@@ -158,6 +159,7 @@ impl Change {
             cwd: before.cwd != after.cwd,
             inherited: before.confinement.env_inherit != after.confinement.env_inherit,
             privileges: !before.confinement.same_privileges(&after.confinement),
+            limits: before.confinement.limits != after.confinement.limits,
         };
         (change != Self::default()).then_some(change)
     }
@@ -171,6 +173,7 @@ impl fmt::Display for Change {
             (self.cwd, "working directory"),
             (self.inherited, "env_inherit"),
             (self.privileges, "user or privileges"),
+            (self.limits, "limits"),
         ];
         let changed: Vec<_> = parts.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
         write!(f, "{} changed", changed.join(" and "))

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::in_units;
+
 /// Names one start of one agent. Never used twice while the runner lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId(pub u64);
@@ -21,6 +23,12 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// The kernel killed it, as its tree had used up the memory that it may take; or killed what it
+    /// was there to run, for which it ended as if killed itself (code 137), as launchers do.
+    OutOfMemory {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// It ended while no runner was there to see how.
     Unknown,
 }
@@ -38,6 +46,9 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::OutOfMemory { limit } => {
+                write!(f, "OOM: killed by the kernel at {}", in_units(*limit))
+            }
             Self::Unknown => f.write_str("an end that nobody saw"),
         }
     }

@@ -42,6 +42,7 @@ fn disturbed_at(fault: &str, dies: bool) {
     let lock = locks.path().join("{entity_id}");
     let config = format!(
         "[runner]\nserver = \"{}\"\nshutdown_grace_ms = 50\ninitial_backoff_ms = 1\n\
+         limits = {{ pids = 16 }}\nlimits_mode = \"best-effort\"\n\
          [agents.default]\ncommand = [{:?}, \"--ignore-term\", \"--lock\", \"{}\"]\n\
          [jit]\nwatch_interval_ms = 50\n",
         world.address,

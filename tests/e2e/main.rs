@@ -14,6 +14,7 @@ mod faults;
 mod full_disk;
 mod harness;
 mod hostile;
+mod limits;
 mod logs;
 mod reload;
 mod replace;

@@ -11,6 +11,9 @@
 //! | `--fork N` | starts N of itself in its group, and never waits for them |
 //! | `--setsid-child` | starts one of itself in a session of its own |
 //! | `--grandchild-FLAG […]` | hands `--FLAG […]` to those |
+//! | `--when FILE` | does nothing of what follows before there is such a file |
+//! | `--bomb DEPTH` | starts two of itself that do the same with DEPTH - 1, however often they have to try |
+//! | `--allocate MIB` | takes so much memory, and uses it |
 //! | `--touch FILE` | adds `pid start-time` to FILE once all of the above is done |
 //! | `--print N` | prints N lines |
 //! | `--flood` | prints lines for as long as it lives |
@@ -24,6 +27,7 @@ use std::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{self, Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,6 +43,10 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 const LIFETIME: Duration = Duration::from_secs(120);
 const OUTLIVED: i32 = 98;
 const LOCKED_OUT: i32 = 99;
+/// Between two tries.
+const MOMENT: Duration = Duration::from_millis(10);
+/// Of a bomb: no machine is to be brought down by one that nobody holds.
+const DEEPEST: u32 = 7;
 
 #[derive(Debug, Default)]
 struct Options {
@@ -48,6 +56,9 @@ struct Options {
     fork: u32,
     setsid_child: bool,
     grandchild: Vec<String>,
+    when: Option<String>,
+    bomb: u32,
+    allocate: usize,
     touch: Option<String>,
     print: u32,
     flood: bool,
@@ -87,6 +98,14 @@ fn misbehave() -> Result<()> {
     if options.setsid_child {
         start_another(&options.grandchild, true)?;
     }
+    while options.when.as_ref().is_some_and(|file| !Path::new(file).exists()) {
+        if born.elapsed() > LIFETIME {
+            process::exit(OUTLIVED);
+        }
+        thread::sleep(MOMENT);
+    }
+    let _memory: Vec<_> = (0..options.allocate).map(|_| vec![1_u8; 1 << 20]).collect();
+    bomb(options.bomb, born);
     if let Some(file) = &options.touch {
         append(file, &format!("{} {}", process::id(), start_time()?))?;
     }
@@ -124,6 +143,9 @@ impl Options {
             "term-delay-ms" => self.term.delay = Some(millis(&value)?),
             "fork" => self.fork = value.parse()?,
             "setsid-child" => self.setsid_child = true,
+            "when" => self.when = Some(value),
+            "bomb" => self.bomb = value.parse::<u32>()?.min(DEEPEST),
+            "allocate" => self.allocate = value.parse()?,
             "touch" => self.touch = Some(value),
             "print" => self.print = value.parse()?,
             "flood" => self.flood = true,
@@ -144,6 +166,9 @@ fn takes_value(flag: &str) -> bool {
         "on-term-exit",
         "term-delay-ms",
         "fork",
+        "when",
+        "bomb",
+        "allocate",
         "touch",
         "print",
         "exit-after-ms",
@@ -206,6 +231,19 @@ fn live(options: &Options, born: Instant) -> Result<()> {
         thread::sleep(Duration::from_millis(1));
     }
     process::exit(if told.is_some() { options.code } else { OUTLIVED })
+}
+
+/// A bomb goes off in every process of it, and each has a bound: 2^(depth + 1) processes in all.
+fn bomb(depth: u32, born: Instant) {
+    let Some(next) = depth.checked_sub(1) else { return };
+    let args = ["--bomb".to_owned(), next.to_string()];
+    let mut started = 0;
+    while started < 2 && born.elapsed() < LIFETIME {
+        match start_another(&args, false) {
+            Ok(()) => started += 1,
+            Err(_) => thread::sleep(MOMENT),
+        }
+    }
 }
 
 fn start_another(args: &[String], setsid: bool) -> Result<()> {

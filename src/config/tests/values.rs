@@ -57,6 +57,7 @@ fn the_command_line_wins() {
         server: Some("[::1]:7".parse().unwrap()),
         log_dir: Some("elsewhere".into()),
         agents_dir: Some("/agents".into()),
+        ..Overrides::default()
     };
     let config = parse("test", EVERYTHING, &overrides).unwrap();
     assert_eq!(config.server, Server::Address("[::1]:7".into()));
@@ -284,7 +285,11 @@ fn a_user_and_a_group_by_name_or_number() {
     let (uid, gid) = (nix::unistd::geteuid().to_string(), nix::unistd::getegid().to_string());
     let text = format!("[runner]\nuser = {uid:?}\ngroup = {gid:?}\n[agents.a]\nmodule = 'm'");
     let confinement = good(&text).rules.templates[0].confinement.clone();
-    assert_eq!((confinement.user, confinement.group), (Some(uid), Some(gid)));
+    assert_eq!((confinement.user, confinement.group), (Some(uid), Some(gid.clone())));
     let [line] = &brief("[runner]\nuser = 'no-such-user'")[..] else { panic!("not one mistake") };
     assert!(line.contains("there is no user \"no-such-user\" on this machine"), "{line}");
+    // A wrong user of all is said once, though a template has a group of its own.
+    let group =
+        format!("[runner]\nuser = 'no-such-user'\n[agents.a]\nmodule = 'm'\ngroup = {gid:?}");
+    assert_eq!(brief(&group).len(), 1);
 }

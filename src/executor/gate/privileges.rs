@@ -1,18 +1,22 @@
-//! Who an agent runs as and what it may become: told to its gate as options, and put in force by
-//! the gate itself, as anything else would take the start from `posix_spawn` to `fork`.
+//! Who an agent runs as, what it may become, and how many files it may open: told to its gate as
+//! options, and put in force by the gate itself, as anything else would take the start from
+//! `posix_spawn` to `fork`.
 
 use std::ffi::{CString, OsStr, OsString};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{Gid, Uid, initgroups, setgid, setgroups, setuid};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::account::{self, Account, AccountError};
 use crate::plan::Confinement;
 
 const AS: &str = "--as=";
 const NO_NEW_PRIVS: &str = "--no-new-privs";
+const NOFILE: &str = "--nofile=";
 
 /// Between the options and the agent's own command.
 pub(in crate::executor) const END: &str = "--";
@@ -24,6 +28,8 @@ pub(in crate::executor) struct Privileges {
     account: Option<Account>,
     /// Whether no program that it runs may have more than it has (setuid, file capabilities).
     no_new_privs: bool,
+    /// How many files each of its processes may open.
+    nofile: Option<u64>,
 }
 
 impl Privileges {
@@ -34,7 +40,11 @@ impl Privileges {
             (None, None) => None,
             named => account::find(named.0, named.1)?,
         };
-        Ok(Self { account, no_new_privs: confinement.no_new_privs })
+        Ok(Self {
+            account,
+            no_new_privs: confinement.no_new_privs,
+            nofile: confinement.limits.nofile,
+        })
     }
 
     /// The options that tell it to a gate.
@@ -45,7 +55,8 @@ impl Privileges {
             option
         });
         let no_new_privs = self.no_new_privs.then(|| NO_NEW_PRIVS.into());
-        account.into_iter().chain(no_new_privs).chain([END.into()]).collect()
+        let nofile = self.nofile.map(|files| format!("{NOFILE}{files}").into());
+        account.into_iter().chain(no_new_privs).chain(nofile).chain([END.into()]).collect()
     }
 
     /// What the options say, and the command after them; none if they are not ours.
@@ -58,6 +69,8 @@ impl Privileges {
                 return Some((privileges, rest));
             } else if option == NO_NEW_PRIVS {
                 privileges.no_new_privs = true;
+            } else if let Some(files) = option.as_bytes().strip_prefix(NOFILE.as_bytes()) {
+                privileges.nofile = Some(std::str::from_utf8(files).ok()?.parse().ok()?);
             } else {
                 let account = option.as_bytes().strip_prefix(AS.as_bytes())?;
                 privileges.account = Some(parse_account(account)?);
@@ -69,6 +82,10 @@ impl Privileges {
     /// Gives up what this process is to have no more. The order is the only one in which each
     /// step still may be taken.
     pub(super) fn drop_others(&self) -> io::Result<()> {
+        if let Some(files) = self.nofile {
+            let (current, maximum) = (Some(files), Some(files));
+            setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+        }
         if let Some(Account { uid, gid, name }) = &self.account {
             match name {
                 Some(name) => initgroups(name, *gid)?,
@@ -82,6 +99,17 @@ impl Privileges {
         }
         Ok(())
     }
+}
+
+/// The most files that an agent may be allowed to open: only root may raise the limit of its own,
+/// and that to what the kernel can count.
+pub(in crate::executor) fn most_files() -> u64 {
+    let own = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    if !Uid::effective().is_root() {
+        return own;
+    }
+    let all = fs::read_to_string("/proc/sys/fs/nr_open").ok();
+    all.and_then(|all| all.trim().parse().ok()).unwrap_or(own)
 }
 
 fn parse_account(text: &[u8]) -> Option<Account> {

@@ -101,6 +101,7 @@ async fn see_through(run: RunId, tree: Tree, orders: UnboundedReceiver<Order>, s
     let mut orders = Orders { run, groups, receiver: orders, terminated: false, killed: false };
     match orders.heed_until(tree.leader_exited(), &tree, Phase::Led).await {
         Ok(exit) => {
+            let exit = if orders.killed { exit } else { tree.explain(run, exit) };
             emptied(&mut orders, &tree, shared, exit).await;
             shared.end(run, Some(tree), Event::Gone { run, exit });
         }

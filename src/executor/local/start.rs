@@ -21,7 +21,7 @@ use crate::account::AccountError;
 use crate::executor::gate::{Gate, Privileges, Word};
 use crate::executor::{Identity, SpawnRequest};
 use crate::fault::{self, Point};
-use crate::plan::{AgentSpec, Confinement};
+use crate::plan::{AgentSpec, Confinement, Limits, RunId};
 
 /// Why there is no process.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub(super) enum StartError {
     Account(#[from] AccountError),
     #[error("cannot start the gate of an agent: {}", reason(error))]
     Gate { error: io::Error },
-    #[error("cannot put the agent into a cgroup: {}", reason(error))]
+    #[error("cannot put the agent into a cgroup, within its limits: {}", reason(error))]
     Cgroup { error: io::Error },
     #[error("cannot watch {program:?}, so it was killed: {}", reason(error))]
     Watch { program: String, error: io::Error },
@@ -63,8 +63,11 @@ pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, St
     let word = word(request, with)?;
     let log = open_log(request)?;
     // Before there is a gate: what an agent starts is born where the agent is.
-    let cgroup = with.trees.make(request.run).map_err(|error| StartError::Cgroup { error })?;
-    let (gate, cgroup) = bear_gate(cgroup, with)?;
+    let limits = &spec.confinement.limits;
+    let made = with.trees.make(request.run, limits);
+    let made = made.map_err(|error| StartError::Cgroup { error })?;
+    fault::reach(Point::CgroupMade);
+    let (gate, cgroup) = bear_gate((request.run, limits), made.as_ref(), with)?;
     let pid = gate.pid;
     let opened = identify(pid).and_then(|(pidfd, identity)| {
         with.record.identity(request.run, identity);
@@ -87,23 +90,21 @@ pub(super) fn start(request: &SpawnRequest, with: &Shared) -> Result<Started, St
 }
 
 /// A gate, and the cgroup that holds it.
-fn bear_gate(cgroup: Option<Cgroup>, with: &Shared) -> Result<(Gate, Option<Cgroup>), StartError> {
-    let place = cgroup.as_ref().and_then(|cgroup| cgroup.open_dir().ok());
+fn bear_gate(
+    run: (RunId, &Limits),
+    made: Option<&Cgroup>,
+    with: &Shared,
+) -> Result<(Gate, Option<Cgroup>), StartError> {
+    let place = made.and_then(|cgroup| cgroup.open_dir().ok());
     let birth = || with.births.birth(place.as_ref().map(AsFd::as_fd));
     let born = with.reaper.keep_born(birth, |gate| gate.pid);
     let gate = born.map_err(|error| {
-        if let Some(cgroup) = &cgroup {
-            release(cgroup);
-        }
+        made.into_iter().for_each(release);
         StartError::Gate { error }
     })?;
     fault::reach(Point::GateStarted);
-    let held = match cgroup {
-        Some(cgroup) if !gate.held => with.trees.hold(cgroup, gate.pid),
-        cgroup => Ok(cgroup),
-    };
-    let held = held.map_err(|error| {
-        with.reaper.free(gate.pid, || abandon(gate.pid, None));
+    let held = with.trees.hold(run, made, &gate).map_err(|error| {
+        with.reaper.free(gate.pid, || abandon(gate.pid, made));
         StartError::Cgroup { error }
     })?;
     fault::reach(Point::GateHeld);

@@ -17,6 +17,7 @@ use crate::plan::{AgentSpec, Confinement, EntityId, Exit};
 mod adoption;
 mod contained;
 mod life;
+mod limits;
 mod refusals;
 mod trees;
 

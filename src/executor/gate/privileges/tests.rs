@@ -11,7 +11,8 @@ fn options_say_what_they_were_made_of() {
         for no_new_privs in [false, true] {
             let account = Some(Account { uid, gid, name: name.clone() });
             for account in [None, account] {
-                let privileges = Privileges { account, no_new_privs };
+                let nofile = no_new_privs.then_some(64);
+                let privileges = Privileges { account, no_new_privs, nofile };
                 let mut args = privileges.options();
                 let command = words(&["--", "--no-new-privs"]);
                 args.extend(command.clone());
@@ -23,8 +24,14 @@ fn options_say_what_they_were_made_of() {
 
 #[test]
 fn options_that_are_not_ours_run_nothing() {
-    for args in [&[][..], &["sh"], &["--as=", "--", "sh"], &["--as=1:x:", "--"], &["--what", "--"]]
-    {
+    for args in [
+        &[][..],
+        &["sh"],
+        &["--as=", "--", "sh"],
+        &["--as=1:x:", "--"],
+        &["--what", "--"],
+        &["--nofile=x", "--"],
+    ] {
         assert_eq!(Privileges::parse(&words(args)), None, "{args:?}");
     }
 }

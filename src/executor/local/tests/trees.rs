@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::*;
 use crate::executor::local::survey::{INSTANCE, RUN};
 use crate::executor::local::{Containment, pidfd};
+use crate::plan::{Limit, Limits};
 
 /// The shapes of escape: who is left is a `misbehave` that tells its number in the file `left`.
 pub(super) const SAME_GROUP: &str = "$0 --touch left --ignore-term & wait";
@@ -23,8 +24,13 @@ pub(super) const NO_MARKER: &str =
 pub(super) const NO_MARKER_LED: &str = "env -i setsid $0 --touch left --ignore-term & wait";
 
 /// Trees that are held by cgroups; none, said aloud, where none can be made.
-fn cgroups(name: &str) -> Option<Arc<Trees>> {
-    match Trees::probe(name, Containment::Cgroup, &births()) {
+pub(super) fn cgroups(name: &str) -> Option<Arc<Trees>> {
+    cgroups_for(name, &BTreeSet::new())
+}
+
+/// The same, where these limits hold if they do anywhere.
+pub(super) fn cgroups_for(name: &str, wanted: &BTreeSet<Limit>) -> Option<Arc<Trees>> {
+    match Trees::probe_for(name, Containment::Cgroup, &births(), wanted) {
         Ok(trees) => Some(Arc::new(trees)),
         Err(why) => {
             eprintln!("NOT TESTED: {why}");
@@ -34,8 +40,13 @@ fn cgroups(name: &str) -> Option<Arc<Trees>> {
 }
 
 /// A name for trees that no other test has, nor another run of it.
-fn unique(temp: &TempDir) -> String {
+pub(super) fn unique(temp: &TempDir) -> String {
     temp.path().to_str().unwrap().to_owned()
+}
+
+/// Puts a process into the cgroup of a run.
+fn hold(trees: &Trees, run: RunId, pid: Pid) {
+    trees.make(run, &Limits::default()).unwrap().unwrap().enter(pid).unwrap();
 }
 
 /// An executor that holds its agents by cgroups.
@@ -46,7 +57,7 @@ fn rig() -> Option<(Rig, Arc<Trees>)> {
 }
 
 /// Waits until the directory of a run is removed, which nobody is told of.
-async fn removed(trees: &Trees, run: RunId) {
+pub(super) async fn removed(trees: &Trees, run: RunId) {
     let gone = async {
         while trees.find(run).is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -207,8 +218,7 @@ async fn what_the_cgroup_of_an_ended_leader_holds_is_ended_by_the_next_runner() 
         .unwrap();
     let (run, pid) = (RunId(1), Pid::from_child(&leader));
     let identity = Identity { pid: leader.id(), start: pidfd::stat(pid).unwrap().start };
-    let cgroup = trees.make(run).unwrap().unwrap();
-    trees.hold(cgroup, pid).unwrap().unwrap();
+    hold(&trees, run, pid);
     leader.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let left = left(&rig).await;
     leader.kill().unwrap();
@@ -270,21 +280,21 @@ fn a_gate_that_was_held_and_not_recorded_is_ended_with_its_directory() {
     let temp = tempfile::tempdir().unwrap();
     let Some(trees) = cgroups(&unique(&temp)) else { return };
     let births = births();
-    let hold = |run| {
-        let cgroup = trees.make(run).unwrap().unwrap();
-        let place = cgroup.open_dir().unwrap();
-        let gate = births.birth(Some(place.as_fd())).unwrap();
-        let cgroup = if gate.held { Some(cgroup) } else { trees.hold(cgroup, gate.pid).unwrap() };
-        assert_eq!(cgroup.unwrap().members().unwrap(), [gate.pid]);
+    let gate_of = |run| {
+        let none = Limits::default();
+        let made = trees.make(run, &none).unwrap().unwrap();
+        let gate = births.birth(Some(made.open_dir().unwrap().as_fd())).unwrap();
+        let held = trees.hold((run, &none), Some(&made), &gate).unwrap().unwrap();
+        assert_eq!(held.members().unwrap(), [gate.pid]);
         gate
     };
-    let gate = hold(RunId(5));
+    let gate = gate_of(RunId(5));
     trees.sweep(&BTreeSet::new());
     assert_eq!(reaped(gate.pid).terminating_signal(), Some(9));
     assert_eq!(trees.find(RunId(5)), None);
 
     // The runner died while it tried cgroups out: they are there for the next one all the same.
-    let gate = hold(RunId(6));
+    let gate = gate_of(RunId(6));
     let dir = trees.find(RunId(6)).unwrap().dir().to_owned();
     let probe = dir.with_file_name("probe");
     fs::create_dir(&probe).unwrap();

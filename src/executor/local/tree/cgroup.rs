@@ -1,8 +1,9 @@
 //! One cgroup (v2), which holds all processes of one agent, wherever they went: a process is born
 //! where its parent is, and only who may write there can move it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::hierarchy::children;
+use super::limits;
 use crate::executor::local::pidfd;
 
 /// How many processes are signalled at once, lest a fork bomb take all descriptors.
@@ -29,23 +31,28 @@ const REMOVED: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::executor::local) struct Cgroup {
     dir: PathBuf,
+    /// Those of v1 that its processes are in besides, for the sake of limits.
+    beside: BTreeSet<PathBuf>,
 }
 
 impl Cgroup {
     /// The one in this directory, if there is one.
     pub(super) fn open(dir: PathBuf) -> Option<Self> {
-        dir.is_dir().then_some(Self { dir })
+        dir.is_dir().then_some(Self { dir, beside: BTreeSet::new() })
     }
 
     /// Makes one that is empty.
     pub(super) fn make(dir: PathBuf) -> io::Result<Self> {
-        let cgroup = Self { dir };
+        let cgroup = Self { dir, beside: BTreeSet::new() };
         match fs::create_dir(&cgroup.dir) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 if cgroup.is_populated()? {
                     return Err(error);
                 }
+                // What was counted in it is of another run.
+                cgroup.remove()?;
+                fs::create_dir(&cgroup.dir)?;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::create_dir_all(&cgroup.dir)?;
@@ -66,14 +73,36 @@ impl Cgroup {
         Ok(rustix::fs::open(&self.dir, flags, Mode::empty())?)
     }
 
+    /// Where it is, and then where its processes are besides.
+    pub(in crate::executor::local) fn all_dirs(&self) -> Vec<PathBuf> {
+        [&self.dir].into_iter().chain(&self.beside).cloned().collect()
+    }
+
+    /// Has its processes be in another one too, one of v1; tells whether they were not yet.
+    pub(super) fn put_beside(&mut self, dir: &Path) -> bool {
+        self.beside.insert(dir.to_owned())
+    }
+
     /// Moves a process into it. What it starts from now on is born there.
-    pub(super) fn enter(&self, pid: Pid) -> io::Result<()> {
-        self.write("cgroup.procs", &pid.as_raw_nonzero().to_string())
+    pub(in crate::executor::local) fn enter(&self, pid: Pid) -> io::Result<()> {
+        enter(&self.dir, pid)?;
+        // The others last: whoever is in one of them is found in this one.
+        self.enter_beside(pid)
+    }
+
+    /// Moves a process that was born in it into those of v1 too.
+    pub(super) fn enter_beside(&self, pid: Pid) -> io::Result<()> {
+        self.beside.iter().try_for_each(|dir| enter(dir, pid))
+    }
+
+    /// The memory limit for which somebody was killed in it, in bytes; none if nobody was.
+    pub(super) fn killed_at(&self) -> Option<u64> {
+        self.all_dirs().iter().find_map(|dir| limits::killed_at(dir))
     }
 
     /// Ends all of its processes, those being born included.
     pub(in crate::executor::local) fn kill(&self) -> io::Result<()> {
-        self.write("cgroup.kill", "1")
+        limits::write(&self.dir.join("cgroup.kill"), "1")
     }
 
     /// Sends a signal to each of its processes that was there at some moment of this call.
@@ -96,7 +125,7 @@ impl Cgroup {
     /// Its processes, and those of the cgroups that they made below it.
     pub(in crate::executor::local) fn members(&self) -> io::Result<Vec<Pid>> {
         let mut pids = Vec::new();
-        for dir in self.with_descendants() {
+        for dir in with_descendants(vec![self.dir.clone()]) {
             match fs::read_to_string(dir.join("cgroup.procs")) {
                 // What is not of this PID namespace is 0.
                 Ok(text) => pids.extend(
@@ -129,10 +158,10 @@ impl Cgroup {
     /// Removes it, if nobody is in it.
     pub(in crate::executor::local) fn remove(&self) -> io::Result<()> {
         // Few agents make any below their own.
-        if fs::remove_dir(&self.dir).is_ok() {
+        if self.beside.is_empty() && fs::remove_dir(&self.dir).is_ok() {
             return Ok(());
         }
-        for dir in self.with_descendants().iter().rev() {
+        for dir in with_descendants(self.all_dirs()).iter().rev() {
             match fs::remove_dir(dir) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -147,25 +176,24 @@ impl Cgroup {
         populated(self.events()?.as_fd())
     }
 
-    /// A parent comes before its children.
-    fn with_descendants(&self) -> Vec<PathBuf> {
-        let mut all = vec![self.dir.clone()];
-        let mut read = 0;
-        while let Some(dir) = all.get(read) {
-            let below = children(dir);
-            all.extend(below);
-            read += 1;
-        }
-        all
-    }
-
-    fn write(&self, file: &str, text: &str) -> io::Result<()> {
-        OpenOptions::new().write(true).open(self.dir.join(file))?.write_all(text.as_bytes())
-    }
-
     fn events(&self) -> io::Result<OwnedFd> {
         Ok(File::open(self.dir.join("cgroup.events"))?.into())
     }
+}
+
+fn enter(dir: &Path, pid: Pid) -> io::Result<()> {
+    limits::write(&dir.join("cgroup.procs"), &pid.as_raw_nonzero().to_string())
+}
+
+/// A parent comes before its children.
+fn with_descendants(mut all: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut read = 0;
+    while let Some(dir) = all.get(read) {
+        let below = children(dir);
+        all.extend(below);
+        read += 1;
+    }
+    all
 }
 
 /// What tells when a cgroup is empty: a file that can be waited for.

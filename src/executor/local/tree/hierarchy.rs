@@ -7,18 +7,19 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-/// The mounts of cgroup v2, beside which v1 may be mounted too (a hybrid hierarchy).
-pub(super) fn mounts() -> io::Result<Vec<Mount>> {
-    Ok(parse_mounts(&fs::read_to_string("/proc/self/mountinfo")?))
+/// The mounts of the hierarchy (v1) of a controller; of cgroup v2, if none is named, beside which
+/// v1 may be mounted too (a hybrid hierarchy).
+pub(super) fn mounts(controller: Option<&str>) -> io::Result<Vec<Mount>> {
+    Ok(parse_mounts(&fs::read_to_string("/proc/self/mountinfo")?, controller))
 }
 
-/// The path of this process's cgroup (v2) in its hierarchy; none if there is no such hierarchy.
-pub(super) fn own() -> io::Result<Option<PathBuf>> {
-    Ok(parse_own(&fs::read_to_string("/proc/self/cgroup")?))
+/// The path of this process's cgroup in such a hierarchy; none if there is no such hierarchy.
+pub(super) fn own(controller: Option<&str>) -> io::Result<Option<PathBuf>> {
+    Ok(parse_own(&fs::read_to_string("/proc/self/cgroup")?, controller))
 }
 
-/// A mount of cgroup v2.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A mount of a hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mount {
     /// Where it is.
     pub(super) at: PathBuf,
@@ -59,20 +60,37 @@ pub(super) fn children(dir: &Path) -> Vec<PathBuf> {
     entries.flatten().filter(is_dir).map(|entry| entry.path()).collect()
 }
 
-/// The lines of `mountinfo`: fields, then optional fields up to a dash, then the type.
-fn parse_mounts(mountinfo: &str) -> Vec<Mount> {
+/// The lines of `mountinfo`: fields, then optional fields up to a dash, then the type, the source
+/// and the options, of which the controllers are some.
+fn parse_mounts(mountinfo: &str, controller: Option<&str>) -> Vec<Mount> {
     let mount = |line: &str| {
-        let (fields, kind) = line.split_once(" - ")?;
+        let (fields, rest) = line.split_once(" - ")?;
+        let mut rest = rest.split(' ');
+        let (kind, mut options) = (rest.next()?, rest.nth(1)?.split(','));
+        let fits = match controller {
+            None => kind == "cgroup2",
+            Some(controller) => kind == "cgroup" && options.any(|option| option == controller),
+        };
         let mut fields = fields.split(' ').skip(3);
         let (root, at) = (unescape(fields.next()?), unescape(fields.next()?));
-        (kind.split(' ').next()? == "cgroup2").then_some(Mount { at, root })
+        fits.then_some(Mount { at, root })
     };
     mountinfo.lines().filter_map(mount).collect()
 }
 
-/// The lines of cgroups(7): that of v2 has the number 0 and names no controller.
-fn parse_own(cgroup: &str) -> Option<PathBuf> {
-    cgroup.lines().find_map(|line| line.strip_prefix("0::")).map(PathBuf::from)
+/// The lines of cgroups(7), `number:controllers:path`: that of v2 has the number 0 and names no
+/// controller.
+fn parse_own(cgroup: &str, controller: Option<&str>) -> Option<PathBuf> {
+    let path = |line: &str| {
+        let (number, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let fits = match controller {
+            None => number == "0",
+            Some(controller) => controllers.split(',').any(|own| own == controller),
+        };
+        fits.then(|| PathBuf::from(path))
+    };
+    cgroup.lines().find_map(path)
 }
 
 /// A path in which spaces and the like stand as `\040`.

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! Trees: where cgroups can be made, tried out at the start; else process groups only
-//!   └─ hold: a directory for each run; the gate is put in, so no agent code runs outside
+//!   ├─ make: a directory for each run, with the limits that hold for all who will be in it
+//!   └─ enter: the gate is put in, so no agent code runs outside
 //! Tree: a leader, and who else lives ─► SIGTERM to each · cgroup.kill · wait until it is empty
 //! ```
 
 mod cgroup;
+mod controllers;
 mod hierarchy;
+mod limits;
 mod namespace;
 mod trees;
 
@@ -20,11 +23,17 @@ use rustix::process::{Pid, Signal, pidfd_send_signal};
 use super::group::{Groups, Member, Signs, Tie};
 use super::leader::Leader;
 use super::pidfd;
-use crate::plan::Exit;
+use crate::plan::{Exit, RunId};
 
 pub(super) use cgroup::Cgroup;
 use cgroup::Events;
 pub use trees::{CannotContain, Containment, Trees};
+
+/// The signal by which the kernel frees memory.
+const KILLED: i32 = Signal::KILL.as_raw();
+
+/// The code with which launchers and shells end when what they run was ended by it.
+const CHILD_KILLED: i32 = 128 + KILLED;
 
 /// The processes of one agent: its leader, and what holds the others.
 #[derive(Debug)]
@@ -74,6 +83,19 @@ impl Tree {
         let proof = self.leader.marker().map(str::to_owned);
         let kin = self.strays().iter().map(Member::try_clone).collect::<Result<_, _>>()?;
         Ok(Signs { proof, marks: self.marks.clone(), kin, only_kin: false })
+    }
+
+    /// What the leader's exit came of, if nobody here killed it: the kernel may have, for its limit
+    /// of memory.
+    pub(super) fn explain(&self, run: RunId, exit: Exit) -> Exit {
+        let Some(limit) = self.cgroup.as_ref().and_then(Cgroup::killed_at) else { return exit };
+        match exit {
+            Exit::Signal(KILLED) | Exit::Code(CHILD_KILLED) => Exit::OutOfMemory { limit },
+            Exit::Signal(_) | Exit::Code(_) | Exit::OutOfMemory { .. } | Exit::Unknown => {
+                tracing::warn!(event = "tree.oom", %run, limit, "the kernel killed processes of an agent that has ended, for its limit of memory");
+                exit
+            }
+        }
     }
 
     /// Sends SIGTERM to the leader alone.

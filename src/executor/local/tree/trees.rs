@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::cgroup::Cgroup;
+use super::controllers::{self, Controllers};
 use super::{hierarchy, namespace, release};
 use crate::executor::contain;
-use crate::executor::gate::Births;
+use crate::executor::gate::{Births, Gate, most_files};
 use crate::executor::local::log_name::fnv1a;
-use crate::plan::RunId;
+use crate::plan::{Enforceable, Limit, Limits, RunId};
 
 /// How long those that no agent is known of may take to end, once they are killed.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,12 +36,12 @@ pub enum Containment {
     Cgroup,
     /// By PID namespaces, or not at all.
     PidNamespace,
-    /// By process groups: see [`BEST_EFFORT`].
+    /// By process groups: who clears its environment and leaves its parents escapes.
     ProcessGroup,
 }
 
 /// Whom process groups do not hold, in words.
-const BEST_EFFORT: &str = "a process is not found that clears its environment, leaves its group, \
+const ESCAPE: &str = "a process is not found that clears its environment, leaves its group, \
                            and whose parent has ended";
 
 /// The trees of one runner's agents.
@@ -52,9 +53,22 @@ pub struct Trees {
     required: bool,
     /// Where there may be some of runs that began before, in another place too.
     homes: Vec<PathBuf>,
+    /// Where there may be more of those, of v1.
+    homes_beside: Vec<PathBuf>,
+    /// By what limits are enforced.
+    controllers: Controllers,
     /// Whether each new run has a PID namespace.
     namespaced: bool,
+    /// Why process groups have to do, if they have to.
+    best_effort: Option<BestEffort>,
     discarded: Discarded,
+}
+
+/// Why process groups have to do.
+#[derive(Debug)]
+enum BestEffort {
+    NoCgroups(CannotContain),
+    Wanted,
 }
 
 /// Empty cgroups that are to be removed.
@@ -86,38 +100,83 @@ impl Trees {
         containment: Containment,
         births: &Births,
     ) -> Result<Self, CannotContain> {
+        Self::probe_for(instance, containment, births, &BTreeSet::new())
+    }
+
+    /// The same, in a place where the limits that are `wanted` can be enforced, if there is one.
+    ///
+    /// # Errors
+    /// If what is wanted cannot be had.
+    pub fn probe_for(
+        instance: &str,
+        containment: Containment,
+        births: &Births,
+        wanted: &BTreeSet<Limit>,
+    ) -> Result<Self, CannotContain> {
         let name = home_name(instance);
-        let mounts = hierarchy::mounts().unwrap_or_default();
-        let homes = mounts.iter().flat_map(|mount| mount.find(&name)).collect();
-        let mut trees = Self { homes, ..Self::default() };
+        let mounts = hierarchy::mounts(None).unwrap_or_default();
+        let homes = |mounts: &[hierarchy::Mount]| {
+            mounts.iter().flat_map(|mount| mount.find(&name)).collect()
+        };
+        let mut trees = Self {
+            homes: homes(&mounts),
+            homes_beside: homes(&controllers::mounts_beside()),
+            ..Self::default()
+        };
         match containment {
-            Containment::Auto => match usable(&mounts, &name, births) {
-                Ok(home) => trees.home = Some(home),
-                Err(why) => {
-                    tracing::warn!(event = "containment.best_effort", reason = %why, "{BEST_EFFORT}");
+            Containment::Auto | Containment::Cgroup => {
+                trees.required = containment == Containment::Cgroup;
+                match usable(&mounts, &name, births, wanted) {
+                    Ok((home, controllers)) => {
+                        trees.home = Some(home);
+                        trees.controllers = controllers;
+                    }
+                    Err(why) if trees.required => return Err(why),
+                    Err(why) => {
+                        trees.controllers = Controllers::none(&why.to_string());
+                        trees.best_effort = Some(BestEffort::NoCgroups(why));
+                    }
                 }
-            },
-            Containment::Cgroup => {
-                trees.home = Some(usable(&mounts, &name, births)?);
-                trees.required = true;
             }
             Containment::PidNamespace => {
                 namespace::try_out(births).map_err(CannotContain::PidNamespace)?;
                 trees.namespaced = true;
-                tracing::info!(
-                    event = "containment.pid_namespace",
-                    "each agent has a PID namespace"
-                );
+                let why = "agents are held by PID namespaces, not by cgroups";
+                trees.controllers = Controllers::none(why);
             }
             Containment::ProcessGroup => {
-                let reason = "it is what the configuration asks for";
-                tracing::info!(event = "containment.best_effort", reason, "{BEST_EFFORT}");
+                trees.best_effort = Some(BestEffort::Wanted);
+                let why = "agents are held by process groups, not by cgroups";
+                trees.controllers = Controllers::none(why);
             }
         }
-        if let Some(home) = &trees.home {
+        Ok(trees)
+    }
+
+    /// Tells people how agents are held.
+    pub fn tell(&self) {
+        if let Some(home) = &self.home {
             tracing::info!(event = "containment.cgroup", home = %home.display(), "each agent has a cgroup");
         }
-        Ok(trees)
+        if self.namespaced {
+            tracing::info!(event = "containment.pid_namespace", "each agent has a PID namespace");
+        }
+        match &self.best_effort {
+            Some(BestEffort::NoCgroups(why)) => {
+                tracing::warn!(event = "containment.best_effort", reason = %why, "{ESCAPE}");
+            }
+            Some(BestEffort::Wanted) => {
+                let reason = "it is what the configuration asks for";
+                tracing::info!(event = "containment.best_effort", reason, "{ESCAPE}");
+            }
+            None => {}
+        }
+    }
+
+    /// Which limits can be enforced on agents.
+    #[must_use]
+    pub fn enforceable(&self) -> Enforceable {
+        Enforceable { missing: self.controllers.missing.clone(), most_files: most_files() }
     }
 
     /// What is to be said to the gate of a new run first.
@@ -125,32 +184,52 @@ impl Trees {
         self.namespaced.then_some(contain::OPTION)
     }
 
-    /// Makes the cgroup of a new run, if there are any.
-    pub(in crate::executor::local) fn make(&self, run: RunId) -> io::Result<Option<Cgroup>> {
+    /// Makes a cgroup for a new run, if there are any, and sets the limits on it that can be.
+    pub(in crate::executor::local) fn make(
+        &self,
+        run: RunId,
+        limits: &Limits,
+    ) -> io::Result<Option<Cgroup>> {
         let Some(home) = &self.home else { return Ok(None) };
-        self.or_without(Cgroup::make(home.join(run.0.to_string())))
+        let made = self.controllers.prepare(home, limits).and_then(|()| {
+            let mut cgroup = Cgroup::make(home.join(run.0.to_string()))?;
+            let limited = self.controllers.limit(&mut cgroup, run, limits);
+            if limited.is_err() {
+                release(&cgroup);
+            }
+            limited.map(|()| cgroup)
+        });
+        self.or_none(made, run, limits)
     }
 
-    /// Puts a gate into it that was not born there.
+    /// Sees to it that the gate of the run is in the cgroup that was made for it, all of it.
     pub(in crate::executor::local) fn hold(
         &self,
-        cgroup: Cgroup,
-        gate: Pid,
+        (run, limits): (RunId, &Limits),
+        made: Option<&Cgroup>,
+        gate: &Gate,
     ) -> io::Result<Option<Cgroup>> {
-        let entered = cgroup.enter(gate);
-        if entered.is_err() {
-            release(&cgroup);
+        let Some(cgroup) = made else { return Ok(None) };
+        let held = if gate.held { cgroup.enter_beside(gate.pid) } else { cgroup.enter(gate.pid) };
+        if held.is_err() {
+            release(cgroup);
         }
-        self.or_without(entered.map(|()| cgroup))
+        self.or_none(held.map(|()| cgroup.clone()), run, limits)
     }
 
-    /// It worked when it was tried: an agent is worth more than the certainty of its end.
-    fn or_without(&self, held: io::Result<Cgroup>) -> io::Result<Option<Cgroup>> {
-        match held {
+    /// It worked at the start. An agent is worth more than the certainty of its end, but not more
+    /// than what its limits keep it from.
+    fn or_none(
+        &self,
+        cgroup: io::Result<Cgroup>,
+        run: RunId,
+        limits: &Limits,
+    ) -> io::Result<Option<Cgroup>> {
+        match cgroup {
             Ok(cgroup) => Ok(Some(cgroup)),
-            Err(error) if self.required => Err(error),
+            Err(error) if self.required || self.controllers.enforce_any_of(limits) => Err(error),
             Err(error) => {
-                tracing::warn!(event = "containment.missing", %error, "an agent has no cgroup: {BEST_EFFORT}");
+                tracing::warn!(event = "containment.missing", %run, %error, "an agent has no cgroup: {ESCAPE}");
                 Ok(None)
             }
         }
@@ -158,7 +237,13 @@ impl Trees {
 
     /// The cgroup of a run that another runner began.
     pub(in crate::executor::local) fn find(&self, run: RunId) -> Option<Cgroup> {
-        self.everywhere().find_map(|home| Cgroup::open(home.join(run.0.to_string())))
+        let name = run.0.to_string();
+        let mut cgroup = self.everywhere().find_map(|home| Cgroup::open(home.join(&name)))?;
+        for dir in self.everywhere_beside().map(|home| home.join(&name)).filter(|dir| dir.is_dir())
+        {
+            cgroup.put_beside(&dir);
+        }
+        Some(cgroup)
     }
 
     /// Ends whoever is in the cgroup of a run that is not known: what is left of agents whose
@@ -191,6 +276,10 @@ impl Trees {
                 tracing::error!(event = "tree.stuck", %cgroup, %error, "cannot be ended");
             }
         }
+        let dirs = self.everywhere_beside().flat_map(|home| hierarchy::children(home));
+        for empty in dirs.filter(|dir| !is_known(dir)).filter_map(Cgroup::open) {
+            release(&empty);
+        }
     }
 
     /// Has an empty one removed, in a moment: the kernel takes its time over it, which whoever waits
@@ -215,7 +304,7 @@ impl Trees {
 
     /// Removes what is left of the directories, where no agent runs on.
     pub fn close(&self) {
-        for home in self.everywhere() {
+        for home in self.everywhere().chain(self.everywhere_beside()) {
             if let Some(home) = Cgroup::open(home.clone()) {
                 // It fails if there is somebody.
                 let _ = home.remove();
@@ -226,6 +315,12 @@ impl Trees {
     fn everywhere(&self) -> impl Iterator<Item = &PathBuf> {
         let elsewhere = self.homes.iter().filter(|home| Some(*home) != self.home.as_ref());
         self.home.iter().chain(elsewhere)
+    }
+
+    fn everywhere_beside(&self) -> impl Iterator<Item = &PathBuf> {
+        let homes = self.controllers.homes_beside();
+        let elsewhere = self.homes_beside.iter().filter(move |home| !homes.contains(home));
+        self.controllers.homes_beside().into_iter().chain(elsewhere)
     }
 }
 
@@ -243,22 +338,37 @@ fn home_name(instance: &str) -> String {
 
 /// The first place where agents can be held: below the own cgroup, which is ours if it was
 /// delegated, or below the root.
+///
+/// The root is also where limits can be enforced that cannot be in the own one, because processes
+/// live there, this one for a start: only what is below cgroups without processes can be limited.
+/// But it is not part of what the runner was given, and so taken only if that is wanted.
 fn usable(
     mounts: &[hierarchy::Mount],
     name: &str,
     births: &Births,
-) -> Result<PathBuf, CannotContain> {
-    let own = hierarchy::own().ok().flatten();
+    wanted: &BTreeSet<Limit>,
+) -> Result<(PathBuf, Controllers), CannotContain> {
+    let own = hierarchy::own(None).ok().flatten();
     let mut tried = Vec::new();
+    let mut first = None;
     for mount in mounts {
         let places = own.iter().filter_map(|own| mount.directory_of(own)).chain([mount.at.clone()]);
         for place in places {
             let home = place.join(name);
             match try_out(&home, births) {
-                Ok(()) => return Ok(home),
+                Ok(()) => {
+                    let controllers = Controllers::try_out(&home, name);
+                    if controllers.enforce_all(wanted) {
+                        return Ok((home, controllers));
+                    }
+                    let _ = first.get_or_insert((home, controllers));
+                }
                 Err(error) => tried.push(format!("{}: {error}", place.display())),
             }
         }
+    }
+    if let Some(first) = first {
+        return Ok(first);
     }
     if tried.is_empty() {
         tried.push("cgroup v2 is not mounted".to_owned());

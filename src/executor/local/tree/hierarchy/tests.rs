@@ -16,17 +16,29 @@ fn mount(root: &str, at: &str) -> Mount {
 
 #[test]
 fn a_mount_is_found_beside_those_of_v1_and_by_itself() {
-    assert_eq!(parse_mounts(HYBRID), [mount("/", "/sys/fs/cgroup/unified")]);
-    assert_eq!(parse_mounts(SYSTEMD), [mount("/", "/sys/fs/cgroup")]);
+    assert_eq!(parse_mounts(HYBRID, None), [mount("/", "/sys/fs/cgroup/unified")]);
+    assert_eq!(parse_mounts(SYSTEMD, None), [mount("/", "/sys/fs/cgroup")]);
     let odd = "1 2 0:3 /a\\040b /c\\134d\\0 rw - cgroup2 none rw\nno mount at all\n\n";
-    assert_eq!(parse_mounts(odd), [mount("/a b", "/c\\d\\0")]);
+    assert_eq!(parse_mounts(odd, None), [mount("/a b", "/c\\d\\0")]);
 }
 
 #[test]
 fn the_own_cgroup_is_the_one_of_v2() {
     let hybrid = "5:memory:/in/memory\n0::/user.slice/a:b.scope\n";
-    assert_eq!(parse_own(hybrid), Some("/user.slice/a:b.scope".into()));
-    assert_eq!(parse_own("4:memory:/only/v1\n"), None);
+    assert_eq!(parse_own(hybrid, None), Some("/user.slice/a:b.scope".into()));
+    assert_eq!(parse_own("4:memory:/only/v1\n", None), None);
+}
+
+#[test]
+fn a_controller_of_v1_is_found_alone_and_beside_others() {
+    assert_eq!(parse_mounts(HYBRID, Some("pids")), [mount("/", "/sys/fs/cgroup/pids")]);
+    assert_eq!(parse_mounts(HYBRID, Some("memory")), []);
+    let two = "36 31 0:33 / /both rw - cgroup cgroup rw,cpu,cpuacct\n";
+    assert_eq!(parse_mounts(two, Some("cpu")), [mount("/", "/both")]);
+    assert_eq!(parse_mounts(two, Some("acct")), []);
+    let own = "5:cpu,cpuacct:/in/cpu:x\n4:name=systemd:/\n0::/unified\n";
+    assert_eq!(parse_own(own, Some("cpu")), Some("/in/cpu:x".into()));
+    assert_eq!(parse_own(own, Some("memory")), None);
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! How much of the machine an agent may take: `limits` of `[runner]`, or a template's own in their
+//! place; and whether that can be enforced where the agents run.
+
+use std::ops::RangeInclusive;
+
+use super::keys::Table;
+use super::mistakes::{Mistake, Span};
+use super::section::{Found, Section};
+use crate::plan::{Enforceable, Limit, Limits};
+
+/// No program begins with less. Whoever writes less has forgotten the unit.
+const LEAST_MEMORY: u64 = 1 << 20;
+/// From as little as the kernel can measure out, to more than any machine has.
+const CPUS: RangeInclusive<f64> = 0.01..=4096.0;
+/// The kernel's own limit for a whole machine.
+const MOST_PIDS: i64 = 1 << 22;
+/// What a program needs to begin with.
+const LEAST_FILES: i64 = 16;
+
+/// Where limits have to be enforced.
+pub(super) struct Host<'a> {
+    /// What can be, there.
+    pub(super) enforceable: &'a Enforceable,
+    /// Whether no agent may run without what cannot be.
+    pub(super) strict: bool,
+}
+
+/// `runner.limits_mode`: whether it is strict.
+pub(super) fn strict(runner: &Section<'_>) -> bool {
+    runner.choice("limits_mode", &["strict", "best-effort"]) != Some(1)
+}
+
+/// The section's limits, if it says anything of them.
+pub(super) fn read(section: &Section<'_>, host: &Host<'_>) -> Option<Limits> {
+    section.key_span("limits")?;
+    let table = section.table("limits", Table::Limits);
+    let memory = table.bytes("memory", 512 << 20);
+    if let Some(span) = memory.span().filter(|_| memory.value < LEAST_MEMORY) {
+        let title = format!("`{}` is less than any program needs", table.name("memory"));
+        let help = "write it with a unit, such as `memory = \"512MiB\"`";
+        table.sink.note(Mistake::at(span, title).label("less than 1MiB").help(help));
+    }
+    let cpu = table.number("cpu", f64::MIN..=f64::MAX, 0.5);
+    if let Some(span) = cpu.span().filter(|_| !CPUS.contains(&cpu.value)) {
+        let (least, most) = (CPUS.start(), CPUS.end());
+        let title = format!("`{}` must be between {least} and {most}", table.name("cpu"));
+        let help = "write how many processors it may use, such as `cpu = 0.5`";
+        table.sink.note(Mistake::at(span, title).label("not between them").help(help));
+    }
+    let pids = table.whole("pids", 1..=MOST_PIDS, 64);
+    let nofile = table.whole("nofile", LEAST_FILES..=i64::MAX, 1024);
+    for (limit, span) in
+        [(Limit::Memory, memory.span()), (Limit::Cpu, cpu.span()), (Limit::Pids, pids.span())]
+    {
+        let missing = host.enforceable.missing.get(&limit).filter(|_| host.strict);
+        if let Some((span, why)) = span.zip(missing) {
+            unenforceable(&table, (limit, span), why);
+        }
+    }
+    let most_files = host.enforceable.most_files;
+    if let Some(span) = nofile.span().filter(|_| nofile.value.unsigned_abs() > most_files) {
+        let title = format!("`{}` is more than the runner may allow", table.name("nofile"));
+        let help = format!("write `nofile = {most_files}` or less");
+        table.sink.note(Mistake::at(span, title).label("more than that").help(help));
+    }
+    Some(Limits {
+        memory: given(&memory),
+        cpu: given(&cpu).map(thousandths),
+        pids: given(&pids).and_then(|pids| u32::try_from(pids).ok()),
+        nofile: given(&nofile).map(i64::unsigned_abs),
+    })
+}
+
+fn unenforceable(table: &Section<'_>, (limit, span): (Limit, &Span), why: &str) {
+    let key = limit.name();
+    let title = format!("`{}` cannot be enforced here: {why}", table.name(key));
+    let help = format!(
+        "leave out `{key}`, or write `limits_mode = \"best-effort\"` in `[runner]` to run agents all the same"
+    );
+    table.sink.note(Mistake::at(span, title).label("nothing would hold agents to it").help(help));
+}
+
+fn given<T: Copy>(found: &Found<T>) -> Option<T> {
+    found.span().map(|_| found.value)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "within CPUS, or refused"
+)]
+fn thousandths(cpu: f64) -> u32 {
+    (cpu * 1000.0).round() as u32
+}
