@@ -22,6 +22,7 @@ mod replace;
 mod scripted;
 mod shutdown;
 mod storm;
+mod stranger;
 mod survival;
 mod trees;
 #[expect(dead_code, reason = "the figures use the rest of it")]

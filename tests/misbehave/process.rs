@@ -5,6 +5,7 @@
 //! | `--lock FILE` | holds an exclusive lock for life; if it cannot, notes it in `FILE.violations` and exits 99 |
 //! | `--setsid` | leaves its session and group (not as a group's leader) |
 //! | `--ignore-term` | survives SIGTERM |
+//! | `--block-signals` | blocks all signals, which stay pending |
 //! | `--note-term FILE` | adds its pid to FILE at each SIGTERM |
 //! | `--on-term-exit CODE` | exits with CODE at SIGTERM |
 //! | `--term-delay-ms MS` | takes that long to exit at SIGTERM, with the code above or 0 |
@@ -32,6 +33,7 @@ use std::process::{self, Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::SigSet;
 use runner::executor::hidden_verb;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, getpid, kill_process, setsid};
@@ -52,6 +54,7 @@ const DEEPEST: u32 = 7;
 struct Options {
     lock: Option<String>,
     setsid: bool,
+    block_signals: bool,
     term: OnTerm,
     fork: u32,
     setsid_child: bool,
@@ -90,6 +93,9 @@ fn misbehave() -> Result<()> {
     let _lock = options.lock.as_deref().map(lock).transpose()?;
     if options.setsid {
         setsid()?;
+    }
+    if options.block_signals {
+        SigSet::all().thread_block()?;
     }
     options.term.install()?;
     for _ in 0..options.fork {
@@ -137,6 +143,7 @@ impl Options {
         match flag {
             "lock" => self.lock = Some(value),
             "setsid" => self.setsid = true,
+            "block-signals" => self.block_signals = true,
             "ignore-term" => self.term.ignore = true,
             "note-term" => self.term.note = Some(value),
             "on-term-exit" => self.term.exit = Some(value.parse()?),
