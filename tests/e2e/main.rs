@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod limits;
 mod logs;
+mod pid_reuse;
 mod reload;
 mod replace;
 mod scripted;
