@@ -1,5 +1,5 @@
 //! The figures of `design/performance.md`, from the real binary on this machine: edit, shutdown,
-//! idle, outage, trees, storm, churn, names.
+//! idle, outage, trees, storm, adopt, churn, names.
 //!
 //! ```text
 //! cargo build --release --examples && cargo bench --bench figures [-- NAME…]
@@ -35,7 +35,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use harness::{Runner, World, config_with_special, entities, ids, misbehave};
-use rustix::process::Signal;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use vitals::processes_in;
 
 const AGENTS: usize = 200;
@@ -43,7 +43,7 @@ const REPETITIONS: usize = 5;
 
 fn main() {
     let asked: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let figures: [(&str, fn()); 8] = [
+    let figures: [(&str, fn()); 9] = [
         ("edit", edit),
         ("shutdown", shutdown),
         ("idle", idle),
@@ -52,6 +52,7 @@ fn main() {
         ("storm", storm),
         ("churn", churn::churn),
         ("names", names::names),
+        ("adopt", adopt),
     ];
     for (name, figure) in figures {
         if asked.is_empty() || asked.iter().any(|asked| asked == name) {
@@ -260,4 +261,78 @@ fn storm() {
         "storm: {all} agents crash at once, {rate:.0} starts/s told in {lines} lines; a newcomer \
          runs {took:.1?} after the save, all end {ended:.1?} after SIGTERM, {left} left"
     );
+}
+
+/// From the exec of a runner to the adoption of all agents that another one left, and from the end
+/// of an adopted agent to its line, with its exit.
+fn adopt() {
+    // Their numbers are what they exit with.
+    let all = ids("", 1000);
+    let world = World::start(&entities(&all));
+    let mut runner = Runner::start(&format!(
+        "[runner]\nserver = {:?}\ninitial_backoff_ms = 60000\nmax_backoff_ms = 60000\n\
+         [agents.default]\ncommand = [{:?}, \"--on-term-exit\", \"{{entity_id}}\"]\n",
+        world.address,
+        misbehave(),
+    ));
+    let pid = |id| runner.process.event(0, "agent.started", id)["pid"].as_i64().unwrap();
+    let pids: Vec<_> = all.iter().map(|id| pid(id)).collect();
+    for _ in 0..REPETITIONS {
+        runner.kill();
+        let floor = Instant::now();
+        for pid in &pids {
+            identify(*pid);
+        }
+        let floor = floor.elapsed();
+        let begun = Instant::now();
+        runner.start_again();
+        runner.process.event_of_all(0, "runner.started");
+        let started = begun.elapsed();
+        let adopted = runner.process.event_of_all(0, "runner.resumed")["adopted"].clone();
+        let took = begun.elapsed();
+        runner.process.event_of_all(0, "world.connected");
+        let changed = pids.iter().filter(|pid| !lives(**pid)).count();
+        println!(
+            "adopt: {adopted} of {} within {took:.1?} of the exec, of which {started:.1?} to begin; \
+             floor {floor:.1?}; {changed} changed",
+            all.len()
+        );
+    }
+    let mark = runner.process.mark();
+    let others = [Signal::KILL, Signal::HUP, Signal::INT, Signal::USR1, Signal::USR2, Signal::ALARM];
+    let mut delays = Vec::new();
+    for (n, (id, pid)) in all.iter().zip(&pids).take(100).enumerate() {
+        let (signal, exit) = if n < 50 {
+            (Signal::TERM, format!("exit code {n}"))
+        } else {
+            let signal = others[n % others.len()];
+            (signal, format!("signal {}", signal.as_raw()))
+        };
+        let told = Instant::now();
+        kill_process(Pid::from_raw((*pid).try_into().unwrap()).unwrap(), signal).unwrap();
+        let line = runner.process.event(mark, "agent.exited", id);
+        delays.push(told.elapsed());
+        assert!(line["exit"].as_str().unwrap().starts_with(&exit), "{line} is not {exit}");
+    }
+    delays.sort();
+    let (median, p99, worst) = (delays[50], delays[98], delays[99]);
+    let started = runner.process.all_after(0, "agent.starting").len();
+    println!(
+        "adopt: the exits of {} adopted agents told exactly, after {median:.1?} (median), {p99:.1?} \
+         (p99), {worst:.1?} (worst); {started} restarted",
+        delays.len()
+    );
+    runner.stop();
+}
+
+/// As little as adoption takes.
+fn identify(pid: i64) {
+    let number = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    let _pidfd = pidfd_open(number, PidfdFlags::empty()).unwrap();
+    fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+}
+
+/// Whether it lives. A zombie does not, and here there may be nobody who reaps it.
+fn lives(pid: i64) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }

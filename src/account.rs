@@ -42,6 +42,9 @@ pub enum AccountError {
 /// # Errors
 /// If there is none such, or this process may not become it.
 pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Account>, AccountError> {
+    if user.is_none() && group.is_none() {
+        return Ok(None);
+    }
     let entry = user.map(find_user).transpose()?;
     let gid = match (group, &entry) {
         (Some(group), _) => find_group(group)?,

@@ -51,6 +51,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 const DEEPEST: u32 = 7;
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Options {
     lock: Option<String>,
     setsid: bool,
