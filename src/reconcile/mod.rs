@@ -326,16 +326,18 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         Arc::clone(desired)
     }
 
+    /// All is written down before any of it is done.
     fn apply(&mut self, plan: &Plan, now: Time) {
         for action in &plan.actions {
             let agent = self.observed.agents.get(&action.id);
             self.report.action((action, agent), &self.settings.log_dir, now);
             self.observed.note(action, now);
-            let Action { id, verb } = action;
-            match self.observed.agents.get(id) {
-                Some(agent) => self.memory.agent(id, agent),
-                None => self.memory.forgotten(id),
+            match self.observed.agents.get(&action.id) {
+                Some(agent) => self.memory.agent(&action.id, agent),
+                None => self.memory.forgotten(&action.id),
             }
+        }
+        for Action { id, verb } in &plan.actions {
             match verb {
                 Verb::Start(start) => {
                     fault::reach(Point::StartNoted);
