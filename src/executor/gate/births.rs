@@ -16,8 +16,11 @@ use rustix::process::{
 use super::server::{Answer, read_answer};
 use super::wire::{self, Word, refused};
 
-/// How long a birth, or an exec, may take before server or gate count as broken.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a birth may take before the server counts as broken. Nobody is reaped meanwhile.
+const BIRTH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an exec may take before the gate counts as broken.
+const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where gates come from.
 #[derive(Debug)]
@@ -96,7 +99,7 @@ impl Server {
     fn start(command: &[String]) -> io::Result<Self> {
         let (program, args) = command.split_first().ok_or(ErrorKind::InvalidInput)?;
         let (socket, theirs) = UnixStream::pair()?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_read_timeout(Some(BIRTH_TIMEOUT))?;
         let server = Command::new(program)
             .args(args)
             // Its gates are agents to be, which get nothing that is not named.
@@ -138,7 +141,7 @@ impl Gate {
     /// Why it could not be run, as its exec said; or `UnexpectedEof`, `BrokenPipe` if the gate is
     /// gone, `TimedOut` if it does not answer.
     pub(in crate::executor) fn open(self, word: &Word, output: BorrowedFd<'_>) -> io::Result<()> {
-        self.socket.set_read_timeout(Some(TIMEOUT))?;
+        self.socket.set_read_timeout(Some(EXEC_TIMEOUT))?;
         word.send(&self.socket, output)?;
         match refused(&self.socket)? {
             0 => Ok(()),
