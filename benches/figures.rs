@@ -299,7 +299,8 @@ fn adopt() {
         );
     }
     let mark = runner.process.mark();
-    let others = [Signal::KILL, Signal::HUP, Signal::INT, Signal::USR1, Signal::USR2, Signal::ALARM];
+    let others =
+        [Signal::KILL, Signal::HUP, Signal::INT, Signal::USR1, Signal::USR2, Signal::ALARM];
     let mut delays = Vec::new();
     for (n, (id, pid)) in all.iter().zip(&pids).take(100).enumerate() {
         let (signal, exit) = if n < 50 {

@@ -3,7 +3,7 @@
 //! The same decision as the loop's, on what the world says now and on the agents that are found
 //! by the markers in their environment. Nothing is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ async fn show(loaded: &Loaded) -> io::Result<()> {
 /// The agents of this configuration, by entity. Of two for one entity, the older one.
 fn found(state_dir: &Path) -> io::Result<BTreeMap<EntityId, Found>> {
     let mut agents = BTreeMap::new();
-    for found in survey(&instance(state_dir))? {
+    for found in survey(&instance(state_dir), &BTreeSet::new())?.found {
         if let Some(id) = found.marker("RUNNER_ENTITY_ID").and_then(|id| EntityId::new(id).ok()) {
             agents.entry(id).or_insert(found);
         }

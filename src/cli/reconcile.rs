@@ -187,8 +187,9 @@ fn take_up(directory: &Directory, clock: Clock) -> io::Result<(Arc<Journal>, Inh
     if damaged > 0 {
         warn!(event = "journal.damaged", lines = damaged, "lines of the journal are damaged");
     }
-    let found = survey(&instance(directory.path()))?;
-    let inheritance = restore(journal.memory(), found, clock.now());
+    let memory = journal.memory();
+    let survey = survey(&instance(directory.path()), &memory.processes())?;
+    let inheritance = restore(memory, survey, clock.now());
     Ok((Arc::new(journal), inheritance))
 }
 

@@ -76,7 +76,7 @@ pub struct SpawnRequest {
 }
 
 /// Who a process is: its number alone may be another's by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// Its process id, also its group's.
     pub pid: u32,

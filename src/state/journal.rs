@@ -4,7 +4,7 @@
 //! it was so is said: then what agents have in their environment fills the gaps. While nothing can
 //! be written, on a full disk, it is kept in memory, and written as soon as there is room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use crate::executor::{Identity, Record};
 use crate::fault::{self, Point};
-use crate::plan::{Agent, Arrival, EntityId, RunId};
+use crate::plan::{Agent, Arrival, EntityId, Phase, RunId};
 use crate::reconcile::Remember;
 
 /// The journal is written anew when it has grown to this many bytes, and to twice what it was
@@ -58,6 +58,17 @@ enum Fact {
 }
 
 impl Memory {
+    /// The processes of agents of whom all is here that they carry in their environment.
+    #[must_use]
+    pub fn processes(&self) -> BTreeSet<Identity> {
+        let is_whole = |(id, agent): &(&EntityId, &Agent)| {
+            let begun = matches!(agent.phase, Phase::Starting { .. });
+            !begun && self.arrivals.contains_key(*id)
+        };
+        let whole = self.agents.iter().filter(is_whole);
+        whole.filter_map(|(_, agent)| self.identities.get(&agent.run()?).copied()).collect()
+    }
+
     fn learn(&mut self, fact: Fact) {
         match fact {
             Fact::Boot(boot) => self.boot = boot,
@@ -227,6 +238,9 @@ impl Record for Journal {
 
 impl Remember for Journal {
     fn agent(&self, id: &EntityId, agent: &Agent) {
+        if self.inner().memory.agents.get(id) == Some(agent) {
+            return;
+        }
         self.learn(Fact::Agent(id.clone(), Box::new(agent.clone())));
     }
 

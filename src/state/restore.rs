@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::journal::Memory;
 use crate::executor::Identity;
-use crate::executor::local::survey::Found;
+use crate::executor::local::survey::{Found, Survey};
 use crate::plan::{
     Agent, AgentSpec, Arrival, Confinement, EntityId, Exit, Lease, Observed, Outcome, Phase, RunId,
     Time,
@@ -21,13 +21,22 @@ use crate::reconcile::{Adopted, Inheritance};
 /// of and whose process is not found by its markers, because it overwrote its own environment, is
 /// found by its identity.
 #[must_use]
-pub fn restore(memory: Memory, found: Vec<Found>, now: Time) -> Inheritance {
+pub fn restore(memory: Memory, survey: Survey, now: Time) -> Inheritance {
     let knows = !memory.agents.is_empty() || !memory.arrivals.is_empty();
     let mut arrivals = memory.arrivals;
     let mut observed =
         Observed { agents: memory.agents, next_run: memory.next_run, ..Observed::default() };
-    let mut living: BTreeMap<EntityId, Adopted> = BTreeMap::new();
-    for found in found {
+    let by_record = |agent: &Agent| {
+        let run = agent.run()?;
+        // What is not known to have started may be a gate that was closed.
+        let gate = matches!(agent.phase, Phase::Starting { .. });
+        memory.identities.get(&run).map(|&identity| Adopted { run, identity, gate })
+    };
+    let alive = |agent| by_record(agent).filter(|it| survey.living.contains(&it.identity));
+    let agents = observed.agents.iter();
+    let mut living: BTreeMap<EntityId, Adopted> =
+        agents.filter_map(|(id, agent)| Some((id.clone(), alive(agent)?))).collect();
+    for found in survey.found {
         let Some((id, adopted)) = who(&found) else { continue };
         observed.next_run = observed.next_run.max(adopted.run.0 + 1);
         // What an agent started carries its markers too. The recorded one is the agent, or else
@@ -46,12 +55,10 @@ pub fn restore(memory: Memory, found: Vec<Found>, now: Time) -> Inheritance {
         living.insert(id, adopted);
     }
     for (id, agent) in &mut observed.agents {
-        let Some(run) = agent.run() else { continue };
-        let recorded = memory.identities.get(&run).copied();
-        // What is not known to have started may be a gate that was closed.
-        let gate = matches!(agent.phase, Phase::Starting { .. });
-        let by_record = recorded.map(|identity| Adopted { run, identity, gate });
-        match living.get(id).copied().or(by_record) {
+        if agent.run().is_none() {
+            continue;
+        }
+        match living.get(id).copied().or_else(|| by_record(agent)) {
             Some(adopted) => {
                 adopt(agent, adopted.identity);
                 living.insert(id.clone(), adopted);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::journal::Memory;
 use super::*;
-use crate::executor::local::survey::Found;
+use crate::executor::local::survey::{Found, Survey};
 use crate::executor::{Identity, Record};
 use crate::plan::fixture::{entity, site, template};
 use crate::plan::{
@@ -78,6 +78,11 @@ fn found(name: &str, run: u64, pid: u32) -> Found {
     );
     let identity = Identity { pid, start: u64::from(pid) * 10 };
     Found { identity, gate: false, env, argv: vec!["renamed itself".to_owned()], cwd: "/x".into() }
+}
+
+/// Who was not known, or not looked up, is found by what it carries.
+fn show(found: Vec<Found>) -> Survey {
+    Survey { found, ..Survey::default() }
 }
 
 #[test]
@@ -179,7 +184,7 @@ fn agents_are_taken_up_as_the_journal_has_them() {
     let dir = tempfile::tempdir().unwrap();
     let memory = filled(dir.path());
     let alice = Found { identity: Identity { pid: 70, start: 700 }, ..found("alice", 7, 70) };
-    let inherited = restore(memory.clone(), vec![alice], Time::from_millis(100));
+    let inherited = restore(memory.clone(), show(vec![alice]), Time::from_millis(100));
     assert_eq!(inherited.observed.agents, memory.agents);
     assert_eq!(inherited.adoptions[&id("alice")].identity, Identity { pid: 70, start: 700 });
     assert_eq!(inherited.adoptions.len(), 1);
@@ -190,7 +195,7 @@ fn agents_are_taken_up_as_the_journal_has_them() {
 #[test]
 fn an_agent_that_hides_its_markers_is_found_by_its_identity() {
     let dir = tempfile::tempdir().unwrap();
-    let inherited = restore(filled(dir.path()), Vec::new(), Time::from_millis(100));
+    let inherited = restore(filled(dir.path()), show(Vec::new()), Time::from_millis(100));
     assert_eq!(inherited.adoptions[&id("alice")].identity, Identity { pid: 70, start: 700 });
 }
 
@@ -204,7 +209,7 @@ fn a_start_that_was_not_recorded_never_happened() {
         .into(),
         ..Memory::default()
     };
-    let inherited = restore(memory, Vec::new(), Time::from_millis(100));
+    let inherited = restore(memory, show(Vec::new()), Time::from_millis(100));
     assert!(inherited.adoptions.is_empty());
     let phase = &inherited.observed.agents[&id("alice")].phase;
     assert!(matches!(phase, Phase::Exited(ended) if ended.how == Outcome::Exit(Exit::Unknown)));
@@ -212,7 +217,8 @@ fn a_start_that_was_not_recorded_never_happened() {
 
 #[test]
 fn with_the_journal_lost_agents_are_rebuilt_from_what_they_carry() {
-    let inherited = restore(Memory::default(), vec![found("alice", 7, 70)], Time::from_millis(100));
+    let inherited =
+        restore(Memory::default(), show(vec![found("alice", 7, 70)]), Time::from_millis(100));
     let rebuilt = &inherited.observed.agents[&id("alice")];
     assert_eq!(rebuilt.spec, agent("alice", running(7, 70)).spec);
     assert_eq!((rebuilt.incarnation, rebuilt.template.as_str()), (3, "default"));
@@ -224,7 +230,7 @@ fn with_the_journal_lost_agents_are_rebuilt_from_what_they_carry() {
 #[test]
 fn what_an_agent_started_outside_its_group_is_not_taken_for_the_agent() {
     let agents = vec![found("alice", 7, 70), found("alice", 7, 71)];
-    let inherited = restore(Memory::default(), agents, Time::from_millis(100));
+    let inherited = restore(Memory::default(), show(agents), Time::from_millis(100));
     assert_eq!(inherited.adoptions[&id("alice")].identity.pid, 70);
 
     let memory = Memory {
@@ -232,6 +238,33 @@ fn what_an_agent_started_outside_its_group_is_not_taken_for_the_agent() {
         ..Memory::default()
     };
     let agents = vec![found("alice", 7, 70), found("alice", 7, 71)];
-    let inherited = restore(memory, agents, Time::from_millis(100));
+    let inherited = restore(memory, show(agents), Time::from_millis(100));
     assert_eq!(inherited.adoptions[&id("alice")].identity.pid, 71);
+}
+
+#[test]
+fn whoever_is_recorded_and_lives_is_the_agent_whatever_else_carries_its_markers() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = filled(dir.path());
+    let alice = Identity { pid: 70, start: 700 };
+    assert_eq!(memory.processes(), [alice].into());
+    let living = [alice].into();
+    let survey = Survey { living, found: vec![found("alice", 7, 71)] };
+    let inherited = restore(memory.clone(), survey, Time::from_millis(100));
+    assert_eq!(inherited.adoptions[&id("alice")].identity, alice);
+    assert_eq!(inherited.observed.agents, memory.agents);
+}
+
+#[test]
+fn an_agent_of_whom_something_is_not_recorded_has_to_show_what_it_carries() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = filled(dir.path());
+    let mut came = whole.clone();
+    came.arrivals.remove(&id("alice"));
+    assert_eq!(came.processes(), [].into());
+    // It may be a gate still, or an agent by now.
+    let mut begun = whole;
+    let phase = Phase::Starting { run: RunId(7), since: Time::default() };
+    begun.agents.insert(id("alice"), agent("alice", phase));
+    assert_eq!(begun.processes(), [].into());
 }

@@ -228,7 +228,7 @@ impl Runner {
         let instance = state
             .canonicalize()
             .unwrap_or_else(|_| self.dir.path().canonicalize().unwrap().join("state"));
-        survey(instance.to_str().unwrap()).unwrap()
+        survey(instance.to_str().unwrap(), &BTreeSet::new()).unwrap().found
     }
 
     /// The processes of its agents.

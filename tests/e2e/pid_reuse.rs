@@ -105,7 +105,10 @@ fn in_namespace(test: &str, case: fn(&'static str)) {
         for _ in 0..times {
             CONTAINMENTS.into_iter().for_each(case);
         }
-        return eprintln!("{} strangers, none signalled", times * CONTAINMENTS.len() * AGENTS.len());
+        return eprintln!(
+            "{} strangers, none signalled",
+            times * CONTAINMENTS.len() * AGENTS.len()
+        );
     }
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");

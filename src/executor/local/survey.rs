@@ -4,13 +4,13 @@
 //! overwrite its own environment, so what is found here is good enough to show to a person, and
 //! nothing is ever signalled for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use rustix::process::Pid;
 
-use super::group::group_of;
 use super::pidfd;
 use crate::executor::{Identity, gate};
 
@@ -43,29 +43,44 @@ impl Found {
     }
 }
 
-/// The living leaders of process groups whose marker names `instance`, by process id.
+/// What a look at all processes shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Those who were known, and live.
+    pub living: BTreeSet<Identity>,
+    /// All others that are agents, the oldest first: an agent is older than what it started.
+    pub found: Vec<Found>,
+}
+
+/// The living leaders of process groups whose marker names `instance`. Of those that are `known`
+/// already, only that they live: what they carry is most of what there is to read.
 ///
 /// # Errors
 /// If `/proc` cannot be read. Processes that end meanwhile, or belong to somebody else, are
 /// passed over.
-pub fn survey(instance: &str) -> std::io::Result<Vec<Found>> {
-    let mut all = Vec::new();
+pub fn survey(instance: &str, known: &BTreeSet<Identity>) -> io::Result<Survey> {
+    let mut survey = Survey::default();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        if let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) {
-            all.extend(look_at(pid, instance));
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(stat) = stat(pid).filter(|stat| stat.state != 'Z') else { continue };
+        let identity = Identity { pid, start: stat.start };
+        if known.contains(&identity) {
+            survey.living.insert(identity);
+        } else if u32::try_from(stat.group) == Ok(pid) {
+            survey.found.extend(look_at(identity, instance));
         }
     }
-    // The oldest first: an agent is older than what it started.
-    all.sort_by_key(|found| (found.identity.start, found.identity.pid));
-    Ok(all)
+    survey.found.sort_by_key(|found| (found.identity.start, found.identity.pid));
+    Ok(survey)
 }
 
-fn look_at(pid: u32, instance: &str) -> Option<Found> {
-    let process = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    if group_of(process) != Some(process) {
-        return None;
-    }
+fn stat(pid: u32) -> Option<pidfd::Stat> {
+    pidfd::stat(Pid::from_raw(i32::try_from(pid).ok()?)?).ok()
+}
+
+fn look_at(identity: Identity, instance: &str) -> Option<Found> {
+    let pid = identity.pid;
     let env: BTreeMap<_, _> = strings(pid, "environ")?
         .iter()
         .filter_map(|variable| variable.split_once('='))
@@ -76,9 +91,8 @@ fn look_at(pid: u32, instance: &str) -> Option<Found> {
     }
     let argv = strings(pid, "cmdline")?;
     let cwd = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    let stat = pidfd::stat(process).ok().filter(|stat| stat.state != 'Z')?;
     let gate = argv.get(1).is_some_and(|verb| verb == gate::VERB);
-    Some(Found { identity: Identity { pid, start: stat.start }, gate, env, argv, cwd })
+    Some(Found { identity, gate, env, argv, cwd })
 }
 
 /// A file of NUL-terminated strings.
