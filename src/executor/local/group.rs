@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use nix::unistd::{self, getpgid};
 use rustix::process::Pid;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -115,13 +114,6 @@ async fn answer(mut asked: UnboundedReceiver<Question>) {
 pub(super) fn members_now(leader: Pid, proof: Option<&str>) -> io::Result<Vec<Member>> {
     let signs = Signs { proof: proof.map(str::to_owned), ..Signs::default() };
     Ok(look(&HashMap::from([(leader, signs)]))?.remove(&leader).unwrap_or_default())
-}
-
-/// The process's group; none if it has ended, or if its group is not of this PID namespace. The
-/// system calls that one 0, which rustix's `getpgid` takes for impossible: hence nix's.
-pub(super) fn group_of(pid: Pid) -> Option<Pid> {
-    let pid = unistd::Pid::from_raw(pid.as_raw_nonzero().get());
-    getpgid(Some(pid)).ok().and_then(|group| Pid::from_raw(group.as_raw()))
 }
 
 #[cfg(test)]
