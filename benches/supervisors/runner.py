@@ -9,8 +9,13 @@ import time
 from .base import Adapter, all_pids, read
 
 
+def kind(sid, argv):
+    """What services have in common that differ by their names only."""
+    return tuple("{entity_id}" if word == sid else word for word in argv)
+
+
 class Runner(Adapter):
-    """Each service is an entity, with a template of its own.
+    """Services that differ by their names only are entities of one type, with one template.
 
     The world is a process beside it, as a user's is: it outlives the runner in W7, and is not
     counted, as it carries no mark.
@@ -18,6 +23,7 @@ class Runner(Adapter):
     name = "runner"
     min_delay = "`initial_backoff_ms = 0`"
     by_hangup = False
+    one_template = True
     containment = "auto"
 
     def bin(self):
@@ -31,9 +37,11 @@ class Runner(Adapter):
             return told.read().split()[-1]
 
     def prepare(self, services, best_tree=False):
-        self.services = dict(services)
+        kinds = {kind(sid, argv) for sid, argv in services.items()}
+        self.kind = kinds.pop() if self.one_template and len(kinds) == 1 else None
+        self.services = {} if self.kind else dict(services)
         # The entity that W6 adds is there from the start: a template is all it lacks.
-        self.world = self.serve([*services, "new"])
+        self.world = self.serve([*((sid, "service") for sid in services), ("new", "newcomer")])
         self.write()
 
     def serve(self, entities):
@@ -41,8 +49,8 @@ class Runner(Adapter):
             free.bind(("127.0.0.1", 0))
             self.server = "127.0.0.1:%d" % free.getsockname()[1]
         lines = ["[world]", "width = 1000", "height = 1000"]
-        for n, sid in enumerate(entities):
-            lines += ["[[entities]]", f'id = "{sid}"', 'type = "agent"']
+        for n, (sid, its_type) in enumerate(entities):
+            lines += ["[[entities]]", f'id = "{sid}"', f'type = "{its_type}"']
             lines += [f"x = {n % 1000}", f"y = {n // 1000}"]
         path = f"{self.work}/world.toml"
         with open(path, "w") as f:
@@ -68,7 +76,7 @@ class Runner(Adapter):
         lines = [
             "[runner]",
             f'server = "{self.server}"',
-            "auto_discover = false",
+            f"auto_discover = {json.dumps(self.kind is not None)}",
             'log_dir = "logs"',
             'state_dir = "state"',
             f'containment = "{self.containment}"',
@@ -77,6 +85,9 @@ class Runner(Adapter):
             "shutdown_grace_ms = 2000",
             "max_agents = 100000",
         ]
+        if self.kind:
+            lines += ["[agents.services]", 'match = { types = ["service"] }']
+            lines += [f"command = {json.dumps(self.kind)}"]
         for sid, argv in self.services.items():
             lines += [f"[agents.{sid}]", f"command = {json.dumps(argv)}"]
         path = f"{self.work}/runner.toml"
@@ -113,6 +124,18 @@ class RunnerTold(Runner):
     """The same, with SIGHUP after an edit, in place of the file watch alone."""
     name = "runner-sighup"
     by_hangup = True
+
+
+class RunnerByTemplates(Runner):
+    """The same with a template for each service."""
+    name = "runner-templates"
+    one_template = False
+
+
+class RunnerToldByTemplates(RunnerTold):
+    """The same with a template for each service."""
+    name = "runner-templates-sighup"
+    one_template = False
 
 
 class RunnerByGroup(Runner):

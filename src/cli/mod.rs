@@ -19,6 +19,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::executor::hidden_verb;
 use logging::LogFormat;
@@ -127,7 +128,8 @@ fn fail(what: &str, error: &dyn std::error::Error) -> Ending {
     Ending::Failed
 }
 
-/// A runtime to do the work in.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+/// A runtime to do the work in, on this thread: what it does is little and often, and costs least
+/// where nobody else has to be woken for it. What blocks or takes long has threads of its own.
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }

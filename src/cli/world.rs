@@ -1,10 +1,11 @@
 //! `runner world`: the demo world by itself.
 
 use clap::Parser;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::file::{locate, refuse};
-use super::{Ending, fail, runtime};
+use super::{Ending, fail};
 use crate::config;
 use crate::world::{self, Definition};
 
@@ -27,7 +28,7 @@ pub(super) fn run(args: &Args) -> Ending {
         Ok(definition) => definition,
         Err(ending) => return ending,
     };
-    let runtime = match runtime() {
+    let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail("cannot start", &error),
     };

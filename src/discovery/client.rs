@@ -1,6 +1,7 @@
 //! The loop: waits for what happens, and puts the next question when it is due.
 
 use std::future::{Future, pending};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,14 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::contact::Contact;
-use super::convert::{Listing, MAX_ENTITIES, Unusable};
+use super::convert::{MAX_ENTITIES, Reading, Unusable};
 use super::failure::Failure;
 use super::link::{Connections, Link, Made};
 use super::offload::{MANY_BYTES, offload};
 use super::publish::Publisher;
 use super::retry::Retry;
 use super::watcher::{News, Watcher};
-use super::{Settings, View};
+use super::{Settings, View, Wishes};
 use crate::clock::Clock;
 use crate::plan::Time;
 
@@ -27,14 +28,23 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// one failed.
 const MIN_GAP: Duration = Duration::from_millis(100);
 
-type Call = Pin<Box<dyn Future<Output = Result<Listing, Failure>> + Send>>;
+/// The time from one answer to the next question where events tell of changes and nothing hangs on
+/// the answer. Events can be lost, and a world can be wrong about what it told of.
+const RESYNC: Duration = Duration::from_secs(60);
+
+/// The longest answer that is kept to tell whether the next one says the same, in bytes.
+const MAX_KEPT_BYTES: usize = 1024 * 1024;
+
+type Call = Pin<Box<dyn Future<Output = Result<Reading, Failure>> + Send>>;
 
 /// The task that owns it all.
 pub(super) struct Client {
     clock: Clock,
     settings: Settings,
     changes: Option<watch::Receiver<Settings>>,
-    asks: watch::Receiver<u64>,
+    wishes: watch::Receiver<Wishes>,
+    /// As they were last.
+    heeded: Wishes,
     publisher: Publisher,
     session: Session,
 }
@@ -43,6 +53,8 @@ pub(super) struct Client {
 struct Session {
     connections: Connections,
     link: Result<Link, String>,
+    /// The latest good answer, unless events have changed it since.
+    known: Option<Reading>,
     /// The connection of the latest good answer.
     connection: Option<u64>,
     retry: Retry,
@@ -75,6 +87,7 @@ impl Session {
         Self {
             link: Link::new(server, clock, connections.clone()),
             connections,
+            known: None,
             connection: None,
             retry: Retry::new(RETRY.0, RETRY.1),
             contact: Contact::new(clock.now()),
@@ -100,6 +113,12 @@ impl Session {
         Some(if self.asked { usually.min(if_asked) } else { usually })
     }
 
+    /// The time from an answer to the next question.
+    fn interval(&self, settings: &Settings, wishes: Wishes) -> Duration {
+        let told = wishes.resting && self.watcher.is_open();
+        if told { settings.interval.max(RESYNC) } else { settings.interval }
+    }
+
     /// When the watch is to be opened: not before the world has answered again.
     fn watch_at(&self) -> Option<Time> {
         match self.next {
@@ -121,13 +140,14 @@ impl Session {
 impl Client {
     pub(super) fn new(
         mut changes: watch::Receiver<Settings>,
-        asks: watch::Receiver<u64>,
+        wishes: watch::Receiver<Wishes>,
         clock: Clock,
     ) -> Self {
         let settings = changes.borrow_and_update().clone();
         let publisher = Publisher::new(&settings.server);
         let session = Session::new(&settings.server, clock);
-        Self { clock, settings, changes: Some(changes), asks, publisher, session }
+        let heeded = Wishes::default();
+        Self { clock, settings, changes: Some(changes), wishes, heeded, publisher, session }
     }
 
     pub(super) fn view(&self) -> watch::Receiver<Arc<View>> {
@@ -140,8 +160,8 @@ impl Client {
             let wake_at = self.do_what_is_due();
             tokio::select! {
                 change = changed(&mut self.changes) => self.configure(change),
-                asked = self.asks.changed() => match asked {
-                    Ok(()) => self.session.asked = true,
+                more = self.wishes.changed() => match more {
+                    Ok(()) => self.heed(),
                     Err(_) => return,
                 },
                 outcome = finished(&mut self.session.call) => self.answered(outcome),
@@ -155,13 +175,15 @@ impl Client {
     fn do_what_is_due(&mut self) -> Option<Time> {
         let now = self.clock.now();
         let session = &mut self.session;
-        if session.call_at(self.settings.interval).is_some_and(|at| at <= now) {
+        let interval = session.interval(&self.settings, self.heeded);
+        if session.call_at(interval).is_some_and(|at| at <= now) {
             // What was asked up to here is answered by this call.
-            self.asks.mark_unchanged();
+            self.heeded.asks = self.wishes.borrow().asks;
             session.asked = false;
             session.told = false;
             session.started = now;
-            session.call = Some(call(&session.link, self.settings.timeout));
+            let known = session.known.clone();
+            session.call = Some(call(&session.link, self.settings.timeout, known));
         }
         if session.watch_at().is_some_and(|at| at <= now)
             && let Ok(link) = &session.link
@@ -172,11 +194,16 @@ impl Client {
             notice.log(&self.settings.server);
         }
         let next = [
-            session.call_at(self.settings.interval),
+            session.call_at(interval),
             session.watch_at(),
             session.contact.remind_at(self.settings.connection_timeout),
         ];
         next.into_iter().flatten().min()
+    }
+
+    fn heed(&mut self) {
+        let before = mem::replace(&mut self.heeded, *self.wishes.borrow_and_update());
+        self.session.asked |= before.asks != self.heeded.asks;
     }
 
     fn configure(&mut self, change: Option<Settings>) {
@@ -184,7 +211,7 @@ impl Client {
             self.changes = None;
             return;
         };
-        let before = std::mem::replace(&mut self.settings, settings);
+        let before = mem::replace(&mut self.settings, settings);
         if before.server != self.settings.server {
             let server = &self.settings.server;
             info!(server, before = before.server, "another world from now on");
@@ -193,24 +220,25 @@ impl Client {
         }
     }
 
-    fn answered(&mut self, outcome: Result<Listing, Failure>) {
+    fn answered(&mut self, outcome: Result<Reading, Failure>) {
         let now = self.clock.now();
         self.session.call = None;
         match outcome {
-            Ok(listing) => self.succeeded(listing, now),
+            Ok(reading) => self.succeeded(reading, now),
             Err(failure) => self.failed(&failure, now),
         }
     }
 
-    fn succeeded(&mut self, listing: Listing, now: Time) {
+    fn succeeded(&mut self, reading: Reading, now: Time) {
         let session = &mut self.session;
         let Made { count, last } = session.connections.made();
         let reconnected = session.connection.replace(count).is_some_and(|before| before != count);
-        let entities = listing.entities.len();
-        let refused = listing.refused.count;
+        let entities = reading.entities.len();
+        let refused = reading.refused.count;
         // The question was sent when there was a connection to send it on.
         let asked = session.started.max(last);
-        self.publisher.asked(listing, (asked, now), reconnected.then_some(last));
+        self.publisher.asked(&reading, (asked, now), reconnected.then_some(last));
+        session.known = reading.kept(MAX_KEPT_BYTES).filter(|_| !session.told);
         session.retry.reset();
         session.next =
             if session.told { Next::At(session.started + MIN_GAP) } else { Next::After(now) };
@@ -252,6 +280,7 @@ impl Client {
             }
             News::Told(events) => {
                 session.told = true;
+                session.known = None;
                 match self.publisher.told(events, now).await {
                     Ok(()) => {}
                     Err(error @ Unusable::TooMany(_)) => {
@@ -281,7 +310,7 @@ impl Client {
 }
 
 /// One question: sent, awaited, and its answer read.
-fn call(link: &Result<Link, String>, timeout: Duration) -> Call {
+fn call(link: &Result<Link, String>, timeout: Duration, known: Option<Reading>) -> Call {
     let listed = match link {
         Ok(link) => link.list(timeout),
         Err(why) => {
@@ -291,8 +320,11 @@ fn call(link: &Result<Link, String>, timeout: Duration) -> Call {
     };
     Box::pin(async move {
         let response = listed.await?;
+        if let Some(known) = known.filter(|known| known.is_of(&response)) {
+            return Ok(known);
+        }
         let long = response.len() > MANY_BYTES;
-        Ok(offload(long, || Listing::read(response, MAX_ENTITIES)).await??)
+        Ok(offload(long, || Reading::of(response, MAX_ENTITIES)).await??)
     })
 }
 
@@ -308,7 +340,7 @@ async fn changed(changes: &mut Option<watch::Receiver<Settings>>) -> Option<Sett
 }
 
 /// What came of the call, if there is one.
-async fn finished(call: &mut Option<Call>) -> Result<Listing, Failure> {
+async fn finished(call: &mut Option<Call>) -> Result<Reading, Failure> {
     match call {
         Some(call) => call.await,
         None => pending().await,

@@ -4,6 +4,7 @@
 //! for two bytes of nonsense is a hundred bytes of memory, and there may be millions of them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use prost::Message;
 use prost::bytes::{Buf, Bytes};
@@ -40,6 +41,33 @@ pub(super) enum Unusable {
 pub(super) struct Listing {
     pub(super) entities: Entities,
     pub(super) refused: Refused,
+}
+
+/// An answer's bytes, and what they mean: a world at rest says the same each time, and that
+/// is not read again.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    response: Bytes,
+    pub(super) entities: Arc<Entities>,
+    pub(super) refused: Arc<Refused>,
+}
+
+impl Reading {
+    /// Reads a `ControllableEntitiesResponse` of `limit` entities at most.
+    pub(super) fn of(response: Bytes, limit: usize) -> Result<Self, Unusable> {
+        let Listing { entities, refused } = Listing::read(response.clone(), limit)?;
+        Ok(Self { response, entities: Arc::new(entities), refused: Arc::new(refused) })
+    }
+
+    /// Itself, unless it is of more bytes than that.
+    pub(super) fn kept(self, max_bytes: usize) -> Option<Self> {
+        (self.response.len() <= max_bytes).then_some(self)
+    }
+
+    /// Whether this is what the bytes mean.
+    pub(super) fn is_of(&self, response: &Bytes) -> bool {
+        self.response == *response
+    }
 }
 
 impl Listing {

@@ -24,6 +24,7 @@ mod watcher;
 #[cfg(test)]
 mod tests;
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,11 +68,20 @@ pub struct View {
     pub disrupted_at: Option<Time>,
 }
 
+/// What the client is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wishes {
+    /// Counts the questions to be put at once.
+    asks: u64,
+    /// Nothing hangs on the next answer.
+    resting: bool,
+}
+
 /// A running world client. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Discovery {
     view: watch::Receiver<Arc<View>>,
-    asks: watch::Sender<u64>,
+    wishes: watch::Sender<Wishes>,
     task: AbortHandle,
 }
 
@@ -79,11 +89,11 @@ pub struct Discovery {
 /// is gone, the last ones stay. Needs a tokio runtime.
 #[must_use]
 pub fn start(settings: watch::Receiver<Settings>, clock: Clock) -> Discovery {
-    let (asks, asked) = watch::channel(0);
-    let client = Client::new(settings, asked, clock);
+    let (wishes, receiver) = watch::channel(Wishes::default());
+    let client = Client::new(settings, receiver, clock);
     let view = client.view();
     let task = tokio::spawn(client.run()).abort_handle();
-    Discovery { view, asks, task }
+    Discovery { view, wishes, task }
 }
 
 impl Discovery {
@@ -97,7 +107,14 @@ impl Discovery {
     /// view whose `latest_asked` is not earlier than now, or fail. If a call is under way, which
     /// may be about things as they were, another one follows it. Many asks are one question.
     pub fn ask(&self) {
-        self.asks.send_modify(|asks| *asks = asks.wrapping_add(1));
+        self.wishes.send_modify(|wishes| wishes.asks = wishes.asks.wrapping_add(1));
+    }
+
+    /// Says whether nothing hangs on the next answer: while the world tells of changes, it is then
+    /// asked a minute after its last answer only. What it told of and lost comes to light that way.
+    pub fn rest(&self, resting: bool) {
+        self.wishes
+            .send_if_modified(|wishes| mem::replace(&mut wishes.resting, resting) != resting);
     }
 }
 

@@ -6,7 +6,7 @@ use prost::bytes::Bytes;
 use tokio::sync::watch;
 
 use super::View;
-use super::convert::{self, Listing, MAX_ENTITIES, Unusable};
+use super::convert::{self, MAX_ENTITIES, Reading, Unusable};
 use super::offload::{MANY_BYTES, MANY_ENTITIES, offload};
 use crate::plan::{Answer, Heard, Time};
 
@@ -41,15 +41,15 @@ impl Publisher {
     /// be made anew.
     pub(super) fn asked(
         &self,
-        listing: Listing,
+        reading: &Reading,
         (asked, now): (Time, Time),
         disrupted: Option<Time>,
     ) {
         let answer = Answer {
             heard: Heard::Asked(asked),
             at: now,
-            entities: Arc::new(listing.entities),
-            refused: Arc::new(listing.refused),
+            entities: Arc::clone(&reading.entities),
+            refused: Arc::clone(&reading.refused),
         };
         let mut view = View::clone(&self.0.borrow());
         view.answers += 1;

@@ -75,6 +75,10 @@ impl Watcher {
         }
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
     pub(super) fn open(&mut self, opening: Opening) {
         self.state = State::Opening(opening);
     }

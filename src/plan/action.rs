@@ -26,6 +26,8 @@ pub struct Plan {
     pub pending: BTreeMap<EntityId, Pending>,
     /// When to plan again if nothing happens before.
     pub wake_at: Option<Time>,
+    /// Whether another answer of the world may change it, even one that says the same.
+    pub hangs_on_answer: bool,
 }
 
 /// One thing to do for one entity.
@@ -239,6 +241,21 @@ impl fmt::Display for Verb {
             Self::Start(start) => {
                 write!(f, "{}; template {} ({})", start.why, start.template, start.chosen_by)
             }
+        }
+    }
+}
+
+impl Verb {
+    /// Whether anything is done to a process.
+    #[must_use]
+    pub fn reaches_processes(&self) -> bool {
+        match self {
+            Self::Start(_) | Self::Stop { .. } | Self::Kill { .. } => true,
+            Self::Forget { .. }
+            | Self::BackOff { .. }
+            | Self::AwaitWorld { .. }
+            | Self::Complete { .. }
+            | Self::Fail { .. } => false,
         }
     }
 }

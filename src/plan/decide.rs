@@ -38,6 +38,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Time) -> Plan {
             EitherOrBoth::Right((id, want)) => draft.newcomer(id, want),
         }
     }
+    draft.plan.hangs_on_answer |= desired.rules.lease_health.is_some();
     draft.unserved(unserved);
     draft.admit();
     draft.finish()
@@ -67,6 +68,8 @@ struct Count {
 enum Step<'a> {
     Leave,
     Wake(Time),
+    /// Leave it until the world answers, or until then.
+    AwaitAnswer(Option<Time>),
     Do(Verb),
     Start(Candidate<'a>),
     Pend(Pending),
@@ -112,6 +115,13 @@ impl<'a> Draft<'a> {
             Step::Wake(at) => {
                 self.plan.unchanged += 1;
                 self.wake(at);
+            }
+            Step::AwaitAnswer(at) => {
+                self.plan.unchanged += 1;
+                self.plan.hangs_on_answer = true;
+                if let Some(at) = at {
+                    self.wake(at);
+                }
             }
             Step::Do(verb) => self.plan.actions.push(Action { id: id.clone(), verb }),
             Step::Start(candidate) => self.starts.push((id, candidate)),
@@ -250,7 +260,7 @@ impl<'a> Draft<'a> {
         let ended = ended.clone();
         let contact = &self.observed.contact;
         match conclude(agent, &ended, want, contact, backoff) {
-            Conclusion::AskingWorld => Step::Leave,
+            Conclusion::AskingWorld => Step::AwaitAnswer(None),
             Conclusion::World(why) => {
                 let retry_at = ended.at + backoff.max;
                 Step::Do(Verb::AwaitWorld { ended, retry_at, why })
@@ -289,7 +299,7 @@ impl<'a> Draft<'a> {
         // An agent that ends at once must not be started as fast as a flapping world answers.
         let due = if back { ended.started + backoff.initial } else { retry_at };
         if self.now < due {
-            return Step::Wake(due);
+            return if back { Step::Wake(due) } else { Step::AwaitAnswer(Some(due)) };
         }
         let why = if back { StartReason::WorldBack(reason) } else { StartReason::WorldSilent };
         let attempts = attempts_after(agent, ended, backoff);

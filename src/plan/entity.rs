@@ -1,6 +1,7 @@
 //! What the world has: entities, as it names and describes them.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ pub const MAX_ID_BYTES: usize = 256;
 /// Never empty, at most [`MAX_ID_BYTES`] long and free of control characters, so that it can be
 /// an argument, an environment variable and a word in a log. It may hold anything else: slashes,
 /// dots, spaces, a leading dash.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EntityId(Arc<str>);
 
 /// Why the world's word for an entity cannot be used.
@@ -52,6 +53,19 @@ impl EntityId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Ord for EntityId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Most that are compared are clones: a pass goes over all agents and all wants.
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for EntityId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

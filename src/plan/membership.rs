@@ -4,6 +4,7 @@
 //! empty or partial when a world starts or struggles, and an agent stopped by mistake loses work.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Answer, Entities, Heard};
@@ -52,16 +53,27 @@ pub struct Membership {
     seen: u64,
     untracked: usize,
     hold: Option<Hold>,
+    /// The entities of the latest answer, if the members are exactly these.
+    settled_on: Option<Arc<Entities>>,
 }
 
 impl Membership {
     /// The membership that the first good answer of a world gives.
     #[must_use]
     pub fn first(answer: &Answer, rules: &Rules) -> Self {
-        let mut first = Self { members: BTreeMap::new(), seen: 0, untracked: 0, hold: None };
+        let mut first =
+            Self { members: BTreeMap::new(), seen: 0, untracked: 0, hold: None, settled_on: None };
         first.add_newcomers(&answer.entities, rules, Arrival::First);
         first.count_untracked(&answer.entities);
+        first.settle(&answer.entities);
         first
+    }
+
+    /// Whether an answer may change anything. One that shares its entities with the latest does
+    /// not, if all of these were taken in.
+    #[must_use]
+    pub fn is_news(&self, answer: &Answer) -> bool {
+        !self.settled_on.as_ref().is_some_and(|known| Arc::ptr_eq(known, &answer.entities))
     }
 
     /// Takes in a later answer. `running` are the entities whose agents are alive. Returns whether
@@ -98,6 +110,7 @@ impl Membership {
             self.hold = None;
         }
         self.count_untracked(&answer.entities);
+        self.settle(&answer.entities);
         changed
     }
 
@@ -141,6 +154,17 @@ impl Membership {
     #[must_use]
     pub fn hold(&self) -> Option<Hold> {
         self.hold
+    }
+
+    /// Whether the members are exactly the entities of the latest answer, with nothing in doubt.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled_on.is_some()
+    }
+
+    fn settle(&mut self, entities: &Arc<Entities>) {
+        let same = self.untracked == 0 && self.members.len() == entities.len();
+        self.settled_on = (same && self.hold.is_none()).then(|| Arc::clone(entities));
     }
 
     fn count_untracked(&mut self, entities: &Entities) {

@@ -10,7 +10,8 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem;
 use std::sync::Arc;
 
 use tracing::{debug, error};
@@ -60,9 +61,15 @@ pub struct Reconciler<E, W, M> {
     arrivals: BTreeMap<EntityId, Arrival>,
     /// Whether that is to be believed more than the first answer.
     resumed: bool,
+    /// The agents that are not remembered as they are.
+    unwritten: BTreeSet<EntityId>,
     /// Kept as long as nothing that it depends on has changed.
     desired: Option<Arc<Desired>>,
     wake_at: Option<Time>,
+    /// Whether something has happened that the last plan did not know of.
+    stale: bool,
+    /// Whether an answer of the world that says nothing new is something of that kind.
+    hangs_on_answer: bool,
     report: Report,
 }
 
@@ -85,8 +92,11 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             runs: HashMap::new(),
             arrivals: BTreeMap::new(),
             resumed: false,
+            unwritten: BTreeSet::new(),
             desired: None,
             wake_at: None,
+            stale: true,
+            hangs_on_answer: true,
             report: Report::default(),
         }
     }
@@ -109,6 +119,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             self.memory.agent(id, agent);
             self.tell_again(&agent.phase);
         }
+        self.memory.commit();
         report::resumed(&self.observed, adopted);
         self
     }
@@ -129,9 +140,14 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         loop {
             self.take_in();
             if self.intent == Intent::Leave {
+                self.write_down();
                 return self.intent;
             }
-            self.converge();
+            if mem::take(&mut self.stale) {
+                self.converge();
+            }
+            let settled = self.membership.as_ref().is_some_and(Membership::is_settled);
+            self.world.rest(settled && !self.hangs_on_answer);
             if self.intent != Intent::Run && self.observed.agents.is_empty() {
                 return self.intent;
             }
@@ -148,6 +164,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         while let Ok(event) = self.sources.events.try_recv() {
             self.happened(&event, now);
         }
+        self.write_down();
     }
 
     /// Waits for the next reason to look.
@@ -168,7 +185,10 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             Ok(()) = self.sources.settings.changed() => Wake::Settings,
             Ok(()) = self.sources.view.changed() => Wake::World,
             Ok(()) = self.sources.synced.changed() => Wake::Project,
-            () = timer => Wake::Timer,
+            () = timer => {
+                self.stale = true;
+                Wake::Timer
+            }
         }
     }
 
@@ -182,13 +202,19 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         if intent != self.intent {
             self.intent = intent;
             self.desired = None;
+            self.stale = true;
             report::intent(intent, self.observed.live().len());
         }
         let settings = Arc::clone(&self.sources.settings.borrow_and_update());
         if settings.generation != self.settings.generation {
             self.reconfigure(settings);
         }
-        self.observed.synced.clone_from(&self.sources.synced.borrow_and_update());
+        let synced = self.sources.synced.borrow_and_update();
+        if self.observed.synced != *synced {
+            self.observed.synced.clone_from(&synced);
+            self.stale = true;
+        }
+        drop(synced);
         let view = Arc::clone(&self.sources.view.borrow_and_update());
         // A view of the world before is none of this one.
         if view.server == self.settings.site.server {
@@ -204,6 +230,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         }
         self.settings = settings;
         self.desired = None;
+        self.stale = true;
     }
 
     fn look_at_world(&mut self, view: &View) {
@@ -216,11 +243,13 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         if let Some(answer) = view.latest.as_ref().filter(|_| view.answers > self.answers_seen) {
             self.answers_seen = view.answers;
             let rules = &self.settings.rules;
+            let mut news = true;
             let changed = if let Some(membership) = &mut self.membership {
-                membership.observe(answer, rules, &self.observed.live())
+                news = membership.is_news(answer);
+                news && membership.observe(answer, rules, &self.observed.live())
             } else {
                 let mut first = Membership::first(answer, rules);
-                if std::mem::take(&mut self.resumed) {
+                if mem::take(&mut self.resumed) {
                     let arrivals = &self.arrivals;
                     first.recall(|id| arrivals.get(id).copied().unwrap_or(Arrival::Late));
                 }
@@ -231,17 +260,24 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 self.desired = None;
                 self.remember_arrivals();
             }
-            self.observed.heard(answer);
+            self.stale |= changed || self.hangs_on_answer;
+            if news || self.hangs_on_answer {
+                self.observed.heard(answer);
+            }
             self.report.refused(&answer.refused);
         }
         if broke && !view.reachable {
             self.disrupted();
         }
-        self.observed.contact = Contact {
-            reachable: view.reachable,
-            asked: view.latest_asked,
-            disrupted: view.disrupted_at,
-        };
+        let before = mem::replace(
+            &mut self.observed.contact,
+            Contact {
+                reachable: view.reachable,
+                asked: view.latest_asked,
+                disrupted: view.disrupted_at,
+            },
+        );
+        self.stale |= broke || before.reachable != view.reachable;
         if let Some(membership) = &self.membership {
             self.report.membership(membership, &self.settings.rules);
         }
@@ -275,6 +311,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     fn happened(&mut self, event: &Event, now: Time) {
         let Some(id) = self.runs.get(&event.run()).cloned() else { return };
         let Some(agent) = self.observed.agents.get_mut(&id) else { return };
+        self.stale = true;
         self.report.happened(&id, agent, event);
         match event {
             Event::Started { pid, .. } => agent.started(*pid, now),
@@ -290,11 +327,11 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 agent.gone(Outcome::Exit(*exit), now);
             }
         }
-        self.memory.agent(&id, agent);
         // Whether a crash or a lost world is behind it, only the world can tell.
         if matches!(&agent.phase, Phase::Exited(ended) if ended.how.may_be_the_worlds()) {
             self.world.ask();
         }
+        self.unwritten.insert(id);
     }
 
     /// Plans and applies until nothing is left to do.
@@ -305,13 +342,16 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             let plan = plan(&desired, &self.observed, now);
             self.report.crashes.calm_down(now);
             self.wake_at = earliest(plan.wake_at, self.report.crashes.over_at());
+            self.hangs_on_answer = plan.hangs_on_answer;
             self.report.pending(&plan.pending);
             self.apply(&plan, now);
             // A start opens nothing that was not open before.
             if plan.actions.iter().all(|action| matches!(action.verb, Verb::Start(_))) {
+                self.write_down();
                 return;
             }
         }
+        self.write_down();
         error!("the plan did not come to rest within {MOST_PASSES} passes");
         self.wake_at = Some(self.clock.now() + std::time::Duration::from_secs(1));
     }
@@ -326,16 +366,28 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         Arc::clone(desired)
     }
 
-    /// All is written down before any of it is done.
+    /// Has the next runner know what this one does.
+    fn write_down(&mut self) {
+        for id in mem::take(&mut self.unwritten) {
+            match self.observed.agents.get(&id) {
+                Some(agent) => self.memory.agent(&id, agent),
+                None => self.memory.forgotten(&id),
+            }
+        }
+        self.memory.commit();
+    }
+
+    /// All is written down before any of it is done. What nothing follows from may wait for what
+    /// comes of it in the next pass.
     fn apply(&mut self, plan: &Plan, now: Time) {
         for action in &plan.actions {
             let agent = self.observed.agents.get(&action.id);
             self.report.action((action, agent), &self.settings.log_dir, now);
             self.observed.note(action, now);
-            match self.observed.agents.get(&action.id) {
-                Some(agent) => self.memory.agent(&action.id, agent),
-                None => self.memory.forgotten(&action.id),
-            }
+            self.unwritten.insert(action.id.clone());
+        }
+        if plan.actions.iter().any(|action| action.verb.reaches_processes()) {
+            self.write_down();
         }
         for Action { id, verb } in &plan.actions {
             match verb {

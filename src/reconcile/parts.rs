@@ -46,9 +46,14 @@ pub struct Sources {
 pub trait AskWorld {
     /// Asks. Returns at once; the answer comes with the view.
     fn ask(&self);
+
+    /// Says whether nothing hangs on the next answer, so that it may come late where the world tells
+    /// of changes by itself.
+    fn rest(&self, resting: bool);
 }
 
-/// Remembers beyond this process what the loop knows, so that the next one can go on from there.
+/// Remembers beyond this process what the loop knows, so that the next one can go on from there:
+/// all that it was told before a [`commit`](Self::commit).
 pub trait Remember {
     /// An agent, as it is now.
     fn agent(&self, id: &EntityId, agent: &Agent);
@@ -58,6 +63,8 @@ pub trait Remember {
     fn over(&self, run: RunId);
     /// When an entity came; none: it has left.
     fn arrival(&self, id: &EntityId, arrival: Option<Arrival>);
+    /// Returns once it is written down.
+    fn commit(&self);
 }
 
 /// What the loop goes on from: what the one before remembered, and what was found.
@@ -98,10 +105,18 @@ impl<M: Remember> Remember for Arc<M> {
     fn arrival(&self, id: &EntityId, arrival: Option<Arrival>) {
         (**self).arrival(id, arrival);
     }
+
+    fn commit(&self) {
+        (**self).commit();
+    }
 }
 
 impl AskWorld for Discovery {
     fn ask(&self) {
         Self::ask(self);
+    }
+
+    fn rest(&self, resting: bool) {
+        Self::rest(self, resting);
     }
 }

@@ -27,7 +27,7 @@ enum Told {
 
 /// Passes on what it is told, in order.
 #[derive(Clone, Debug)]
-struct Notes(mpsc::UnboundedSender<Told>);
+struct Notes(mpsc::UnboundedSender<Told>, watch::Sender<bool>);
 
 impl Executor for Notes {
     fn spawn(&self, request: SpawnRequest) {
@@ -60,11 +60,17 @@ impl Remember for NoMemory {
     fn over(&self, _: RunId) {}
 
     fn arrival(&self, _: &EntityId, _: Option<Arrival>) {}
+
+    fn commit(&self) {}
 }
 
 impl AskWorld for Notes {
     fn ask(&self) {
         self.0.send(Told::Ask).unwrap();
+    }
+
+    fn rest(&self, resting: bool) {
+        self.1.send_replace(resting);
     }
 }
 
@@ -76,6 +82,7 @@ struct Stage {
     synced: watch::Sender<BTreeSet<PathBuf>>,
     events: mpsc::UnboundedSender<Event>,
     told: mpsc::UnboundedReceiver<Told>,
+    resting: watch::Receiver<bool>,
     task: JoinHandle<Intent>,
     entities: Mutex<Vec<Entity>>,
 }
@@ -110,7 +117,9 @@ impl Stage {
             synced: synced_seen,
             events: events_seen,
         };
-        let effects = (Notes(notes.clone()), Notes(notes), NoMemory);
+        let (rest, resting) = watch::channel(false);
+        let notes = Notes(notes, rest);
+        let effects = (notes.clone(), notes, NoMemory);
         let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
         let task = tokio::spawn(async move { reconciler.run().await });
         Self {
@@ -121,6 +130,7 @@ impl Stage {
             synced,
             events,
             told,
+            resting,
             task,
             entities: Mutex::default(),
         }
@@ -179,6 +189,13 @@ impl Stage {
         timeout(Duration::from_secs(3600), self.told.recv()).await.expect("told nothing").unwrap()
     }
 
+    /// Waits until the world may rest, or may not any more.
+    async fn rests(&mut self, wanted: bool) {
+        let rests = self.resting.wait_for(|resting| *resting == wanted);
+        let told = timeout(Duration::from_secs(1), rests).await;
+        assert!(told.is_ok(), "never {wanted}");
+    }
+
     /// What is told within this time of the paused clock.
     async fn within(&mut self, time: Duration) -> Option<Told> {
         timeout(time, self.told.recv()).await.ok().flatten()
@@ -219,6 +236,24 @@ async fn nothing_wakes_a_loop_whose_agents_run() {
     let mut stage = Stage::running(&["alice", "bob"]).await;
     assert_eq!(stage.within(Duration::from_secs(86_400)).await, None);
     assert!(!stage.task.is_finished());
+}
+
+/// What hangs on an answer is in a hurry for it.
+#[tokio::test(start_paused = true)]
+async fn the_world_rests_while_all_is_settled() {
+    let mut stage = Stage::running(&["alice", "bob"]).await;
+    stage.rests(true).await;
+    stage.answer(&["alice"]);
+    stage.rests(false).await;
+    stage.answer(&["alice", "bob"]);
+    stage.rests(true).await;
+    // Later than it answered.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    stage.gone(0, Exit::Code(1));
+    assert_eq!(stage.next().await, Told::Ask);
+    stage.rests(false).await;
+    stage.answer_again();
+    stage.rests(true).await;
 }
 
 #[tokio::test(start_paused = true)]

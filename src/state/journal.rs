@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::mem;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -123,6 +124,8 @@ struct Inner {
     memory: Memory,
     /// None if something could not be written, so that the whole memory has to be.
     file: Option<Appended>,
+    /// Lines that are yet to be appended.
+    pending: Vec<u8>,
 }
 
 /// The file that facts are appended to.
@@ -166,8 +169,8 @@ impl Journal {
                 ..Memory::default()
             };
         }
-        let journal =
-            Self { inner: Mutex::new(Inner { path, memory, file: None }), failed: Notify::new() };
+        let inner = Inner { path, memory, file: None, pending: Vec::new() };
+        let journal = Self { inner: Mutex::new(inner), failed: Notify::new() };
         let written = journal.inner().write_anew();
         journal.report(&written);
         Ok((journal, damaged))
@@ -204,12 +207,8 @@ impl Journal {
     }
 
     fn learn(&self, fact: Fact) {
-        let mut inner = self.inner();
-        let appended = inner.append(fact);
-        if appended.is_err() {
-            inner.file = None;
-        }
-        self.report(&appended);
+        let learned = self.inner().learn(fact);
+        self.report(&learned);
     }
 
     /// Says so when writing begins to fail. Agents run on meanwhile, and are found again by the
@@ -233,6 +232,7 @@ impl Journal {
 impl Record for Journal {
     fn identity(&self, run: RunId, identity: Identity) {
         self.learn(Fact::Identity(run, identity));
+        self.commit();
     }
 }
 
@@ -258,23 +258,40 @@ impl Remember for Journal {
             None => Fact::Left(id.clone()),
         });
     }
+
+    fn commit(&self) {
+        let written = self.inner().append();
+        self.report(&written);
+    }
 }
 
 impl Inner {
-    /// Nothing is appended while the whole memory waits to be written.
-    fn append(&mut self, fact: Fact) -> io::Result<()> {
-        let text = line(&fact)?;
-        self.memory.learn(fact);
-        let Some(appended) = &mut self.file else { return Ok(()) };
-        appended.write(text.as_bytes())?;
-        if appended.size > LEAST_COMPACTION.max(appended.compacted.saturating_mul(2)) {
-            self.write_anew()?;
+    /// Nothing is to be appended while the whole memory waits to be written.
+    fn learn(&mut self, fact: Fact) -> io::Result<()> {
+        if self.file.is_some() {
+            write_line(&mut self.pending, &fact)?;
         }
+        self.memory.learn(fact);
+        Ok(())
+    }
+
+    fn append(&mut self) -> io::Result<()> {
+        let lines = mem::take(&mut self.pending);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let Some(mut appended) = self.file.take() else { return Ok(()) };
+        appended.write(&lines)?;
+        if appended.size > LEAST_COMPACTION.max(appended.compacted.saturating_mul(2)) {
+            return self.write_anew();
+        }
+        self.file = Some(appended);
         Ok(())
     }
 
     fn write_anew(&mut self) -> io::Result<()> {
         self.file = None;
+        self.pending.clear();
         let (file, size) = write_anew(&self.path, &self.memory)?;
         self.file = Some(Appended { file, size, compacted: size });
         Ok(())
@@ -282,14 +299,14 @@ impl Inner {
 }
 
 impl Appended {
-    /// In one call, but for tests: nobody else could see half a line.
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        let (one, other) = line.split_at(if fault::ENABLED { line.len() / 2 } else { 0 });
+    /// In one call, but for tests: nobody else could see half of it.
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let (one, other) = lines.split_at(if fault::ENABLED { lines.len() / 2 } else { 0 });
         self.file.write_all(one)?;
         fault::reach(Point::JournalTorn);
         self.file.write_all(other)?;
         fault::reach(Point::JournalWritten);
-        self.size += line.len() as u64;
+        self.size += lines.len() as u64;
         Ok(())
     }
 }
@@ -297,13 +314,13 @@ impl Appended {
 /// Writes the whole memory to a new file that then takes the place of the old one.
 fn write_anew(path: &Path, memory: &Memory) -> io::Result<(File, u64)> {
     let next = path.with_extension("next");
-    let mut text = String::new();
+    let mut text = Vec::new();
     for fact in memory.facts() {
-        text += &line(&fact)?;
+        write_line(&mut text, &fact)?;
     }
     let _ = fs::remove_file(&next);
     let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&next)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
+    let written = file.write_all(&text).and_then(|()| file.sync_data());
     fault::reach(Point::JournalCopied);
     if let Err(error) = written.and_then(|()| fs::rename(&next, path)) {
         // On a full disk, half of it would take the room that agents need.
@@ -315,9 +332,9 @@ fn write_anew(path: &Path, memory: &Memory) -> io::Result<(File, u64)> {
 }
 
 /// `checksum fact`, ended by a newline. JSON has no newline of its own.
-fn line(fact: &Fact) -> io::Result<String> {
-    let json = serde_json::to_string(fact).map_err(io::Error::other)?;
-    Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())))
+fn write_line(text: &mut Vec<u8>, fact: &Fact) -> io::Result<()> {
+    let json = serde_json::to_string(fact)?;
+    writeln!(text, "{:08x} {json}", crc32fast::hash(json.as_bytes()))
 }
 
 fn replay(bytes: &[u8]) -> Replay {

@@ -56,6 +56,7 @@ fn filled(dir: &Path) -> Memory {
     journal.over(RunId(8));
     journal.forgotten(&id("carol"));
     journal.arrival(&id("carol"), None);
+    journal.commit();
     journal.memory()
 }
 
@@ -157,8 +158,10 @@ fn a_journal_of_another_boot_keeps_what_does_not_depend_on_it() {
 fn it_is_written_anew_before_it_grows_without_bound() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(dir.path()).unwrap();
-    for _ in 0..20_000 {
-        journal.agent(&id("alice"), &agent("alice", backing_off()));
+    for attempts in 0..20_000 {
+        let agent = Agent { attempts, ..agent("alice", backing_off()) };
+        journal.agent(&id("alice"), &agent);
+        journal.commit();
     }
     let size = fs::metadata(dir.path().join("journal")).unwrap().len();
     assert!(size < 2 << 20, "{size} bytes");

@@ -41,6 +41,8 @@ fn after_trouble_of_all_kinds_it_holds_what_it_held_before() {
     assert!(!after.exceeds(&before), "{before:?}, then {after:?}");
     // One more is that of the server of gates.
     assert_eq!((after.agents, after.open["pidfd"]), (agents, agents + 1));
-    assert_eq!(after.cgroups, if upheaval.cgroup.is_some() { agents } else { 0 });
+    let ahead = usize::from(upheaval.cgroup.is_some());
+    let held = agents * ahead;
+    assert!((held..=held + ahead).contains(&after.cgroups), "{after:?}");
     assert_eq!(upheaval.end(), [] as [String; 0]);
 }

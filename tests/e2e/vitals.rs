@@ -51,14 +51,14 @@ impl Holdings {
         })
     }
 
-    /// Whether it is more of anything than that.
+    /// Whether it is more of anything than that; a cgroup may be there in advance for the next run.
     pub(crate) fn exceeds(&self, before: &Self) -> bool {
         let more_open = |(kind, count): (&String, &usize)| before.open.get(kind) < Some(count);
         self.open.iter().any(more_open)
             || self.agents > before.agents
             || self.watches > before.watches
             || self.zombies > before.zombies
-            || self.cgroups > before.cgroups
+            || self.cgroups > before.cgroups + 1
             || self.temporary > before.temporary
     }
 }

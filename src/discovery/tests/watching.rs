@@ -131,6 +131,26 @@ async fn the_poll_goes_on_beside_the_watch() {
 }
 
 #[tokio::test]
+async fn a_world_that_tells_of_changes_is_left_alone_while_nothing_hangs_on_an_answer() {
+    let world = World::start(&["a"]);
+    let mut subject = watching(&world).await;
+    subject.discovery.rest(true);
+    subject.settings.send_modify(|settings| settings.interval = Duration::from_millis(100));
+    world.script.upsert("b");
+    subject.until(|view| told(view) && ids(view) == ["a", "b"]).await;
+    let lists = *world.script.lists.borrow();
+    // Nothing tells that nothing comes.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // One may have been under way.
+    assert!(*world.script.lists.borrow() <= lists + 1);
+    subject.discovery.rest(false);
+    reaches(&world.script.lists, lists + 5).await;
+    subject.discovery.rest(true);
+    subject.discovery.ask();
+    subject.settings.send_modify(|settings| settings.interval = NEVER);
+}
+
+#[tokio::test]
 async fn a_torrent_of_events_is_followed_to_its_end() {
     let world = World::start(&["a"]);
     let mut subject = watching(&world).await;

@@ -16,13 +16,17 @@ use rustix::process::{Pid, getpid, set_child_subreaper};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::pidfd;
 
 /// How long a child may be dead that could be a helper's, before nobody is taken to wait for it.
 /// Who waits does so in the kernel, or is woken as we are.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a stranger stays a zombie at least. To look for one is to pass over all children, which
+/// is not to be done for each one of a thousand that end.
+const REST: Duration = Duration::from_millis(100);
 
 /// Knows which children are somebody's to wait for.
 #[derive(Debug, Default)]
@@ -105,6 +109,7 @@ pub(super) fn reap_orphans(runtime: &Handle, reaper: Arc<Reaper>) -> io::Result<
                 () = reaper.freed.notified() => {}
                 () = later, if doubtful.is_some() => {}
             }
+            sleep(REST).await;
             doubtful = reaper.reap(doubtful).unwrap_or_else(|error| {
                 tracing::debug!(%error, "cannot tell who has ended");
                 None

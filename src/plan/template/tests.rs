@@ -159,6 +159,7 @@ fn assert_pure(path: &std::path::Path) {
     let allowed = ["super", "self", "std", "itertools", "thiserror", "proptest", "serde"];
     let allowed_of_std = [
         "borrow",
+        "cmp",
         "collections",
         "fmt",
         "iter",

@@ -77,26 +77,27 @@ pub(super) struct Found {
 pub(super) enum Next {
     /// After this time.
     In(Duration),
-    /// When somebody has written to a log.
-    Stirred,
+    /// When somebody has written to a log since this look began, and not before this time.
+    Stirred(Duration),
     /// When the settings have changed.
     Never,
 }
 
 impl Lookout {
-    /// Those in which there may be live logs.
-    pub(super) fn dirs(&self) -> &[PathBuf] {
-        &self.dirs
-    }
-
-    /// Looks at all logs, unless it is to end. Blocks.
-    pub(super) fn look(&mut self, settings: &Settings, now: Time, end: &AtomicBool) -> Found {
+    /// The directories that the next look is to look at: those in which there may be live logs.
+    pub(super) fn follow(&mut self, settings: &Settings) -> &[PathBuf] {
         self.dirs.retain(|dir| *dir != settings.dir && dir.is_dir());
         // Something must be there to be watched. If it cannot be made, agents cannot start either,
         // and it is told of those.
         if fs::create_dir_all(&settings.dir).is_ok() {
             self.dirs.push(settings.dir.clone());
         }
+        &self.dirs
+    }
+
+    /// Looks at all logs, unless it is to end. Blocks.
+    pub(super) fn look(&mut self, settings: &Settings, now: Time, end: &AtomicBool) -> Found {
+        self.follow(settings);
         let mut found = Found::default();
         let elapsed = self.looked_at.map(|at| now.since(at));
         for path in self.dirs.clone() {
@@ -134,8 +135,11 @@ impl Found {
         }
         match (policy.max_bytes.or(policy.max_total_bytes), self.grew) {
             (None, _) => Next::Never,
-            (Some(_), false) => Next::Stirred,
-            (Some(_), true) => Next::In(self.until_due.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)),
+            (Some(_), false) => Next::Stirred(Duration::ZERO),
+            (Some(_), true) => match self.until_due.filter(|due| *due < LONGEST) {
+                Some(due) => Next::In(due.max(SHORTEST)),
+                None => Next::Stirred(LONGEST),
+            },
         }
     }
 }

@@ -4,12 +4,11 @@
 //!            a log was written to (one event)
 //!   quiet ────────────────────────────────────► busy ──┐ a look, at the latest when the log that
 //!     ▲                                           │ ▲  │ grows fastest is as long as it may be
-//!     └─────── no log grew between two looks ─────┘ └──┘
+//!     └─────── none was since the last look ──────┘ └──┘
 //! ```
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,23 +75,25 @@ impl Rotator {
 
     /// Looks after the logs until it is dropped.
     pub async fn run(mut self) {
-        let stir = Stir::new();
+        let stir = Stir::new().map(Arc::new);
         if let Err(error) = &stir {
             warn!(event = "logs.unwatched", %error, "cannot be told of writes to logs; looking often");
         }
         let end = EndOnDrop::default();
         let mut lookout = Lookout::default();
-        // The directories that are watched, or of which there is an event already.
-        let mut armed = Vec::new();
         loop {
             let settings = self.settings.borrow_and_update().clone();
             let (now, ended, policy) = (self.clock.now(), Arc::clone(&end.0), settings.policy);
+            let watch = stir.as_ref().ok().cloned();
             let looking = spawn_blocking(move || {
+                // First the watch, then the look: a write in between makes another look.
+                let dirs = lookout.follow(&settings);
+                let watched = watch.filter(|stir| stir.arm(dirs).is_ok());
                 let found = lookout.look(&settings, now, &ended);
-                (lookout, found)
+                (lookout, found, watched)
             });
-            let found;
-            (lookout, found) = match looking.await {
+            let (found, watched);
+            (lookout, found, watched) = match looking.await {
                 Ok(looked) => looked,
                 Err(error) => {
                     error!(event = "logs.rotation_failed", %error, "logs are not rotated any more");
@@ -100,35 +101,16 @@ impl Rotator {
                 }
             };
             self.report(&found);
-            match found.next(&policy) {
-                Next::In(time) => self.changed_or(sleep(time)).await,
-                Next::Never => self.changed_or(pending()).await,
-                Next::Stirred if armed == lookout.dirs() && !armed.is_empty() => {
-                    let stirred = self.changed_or(stirred(stir.as_ref())).await;
-                    if stirred.is_some() {
-                        armed.clear();
-                        self.changed_or(sleep(WARM_UP)).await;
-                    }
-                    None
-                }
-                // What was written between the look and the watch would not be told of.
-                Next::Stirred => {
-                    armed = lookout.dirs().to_vec();
-                    if armed.is_empty() || !arm(stir.as_ref(), &armed) {
-                        armed.clear();
-                        self.changed_or(sleep(LONGEST)).await;
-                    }
-                    None
-                }
-            };
+            let next = found.next(&policy);
+            self.changed_or(until_next(next, watched.as_deref())).await;
         }
     }
 
-    /// Waits; nothing is returned if the settings have changed meanwhile.
-    async fn changed_or<T>(&mut self, other: impl Future<Output = T>) -> Option<T> {
+    /// Waits, until the settings change at the longest.
+    async fn changed_or(&mut self, other: impl Future<Output = ()>) {
         tokio::select! {
-            output = other => Some(output),
-            Ok(()) = self.settings.changed() => None,
+            () = other => {}
+            Ok(()) = self.settings.changed() => {}
         }
     }
 
@@ -177,18 +159,19 @@ impl Rotator {
     }
 }
 
-/// Watches all directories; not if that fails for one.
-fn arm(stir: Result<&Stir, &io::Error>, dirs: &[PathBuf]) -> bool {
-    stir.is_ok_and(|stir| dirs.iter().all(|dir| stir.arm(dir).is_ok()))
-}
-
-async fn stirred(stir: Result<&Stir, &io::Error>) {
-    let told = match stir {
-        Ok(stir) => stir.stirred().await.is_ok(),
-        Err(_) => false,
-    };
-    if !told {
-        sleep(LONGEST).await;
+/// Waits until another look is due. Without a watch there is one every ten seconds.
+async fn until_next(next: Next, watched: Option<&Stir>) {
+    match (next, watched) {
+        (Next::Never, _) => pending().await,
+        (Next::In(time), _) => sleep(time).await,
+        (Next::Stirred(not_before), Some(stir)) => {
+            sleep(not_before.saturating_sub(WARM_UP)).await;
+            if stir.stirred().await.is_err() {
+                sleep(LONGEST).await;
+            }
+            sleep(WARM_UP).await;
+        }
+        (Next::Stirred(_), None) => sleep(LONGEST).await,
     }
 }
 

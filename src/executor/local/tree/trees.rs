@@ -62,6 +62,15 @@ pub struct Trees {
     /// Why process groups have to do, if they have to.
     best_effort: Option<BestEffort>,
     discarded: Discarded,
+    ahead: Mutex<Ahead>,
+}
+
+/// A cgroup that was made for the next run before there is one: a restart need not wait for it.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// The latest run for which one was asked for.
+    latest: Option<RunId>,
+    spare: Option<(RunId, Cgroup)>,
 }
 
 /// Why process groups have to do.
@@ -192,7 +201,10 @@ impl Trees {
     ) -> io::Result<Option<Cgroup>> {
         let Some(home) = &self.home else { return Ok(None) };
         let made = self.controllers.prepare(home, limits).and_then(|()| {
-            let mut cgroup = Cgroup::make(home.join(run.0.to_string()))?;
+            let mut cgroup = match self.made_ahead(run) {
+                Some(cgroup) => cgroup,
+                None => Cgroup::make(home.join(run.0.to_string()))?,
+            };
             let limited = self.controllers.limit(&mut cgroup, run, limits);
             if limited.is_err() {
                 release(&cgroup);
@@ -200,6 +212,34 @@ impl Trees {
             limited.map(|()| cgroup)
         });
         self.or_none(made, run, limits)
+    }
+
+    /// The one that was made for this run, if there is one.
+    fn made_ahead(&self, run: RunId) -> Option<Cgroup> {
+        let mut ahead = self.ahead();
+        ahead.latest = ahead.latest.max(Some(run));
+        ahead.spare.take_if(|(for_run, _)| *for_run == run).map(|(_, cgroup)| cgroup)
+    }
+
+    /// Makes one for the next run, unless there is one. What was made for another stays empty.
+    fn make_ahead(&self) {
+        let (Some(home), mut ahead) = (&self.home, self.ahead()) else { return };
+        let Some(next) = ahead.latest.map(|latest| RunId(latest.0 + 1)) else { return };
+        match ahead.spare.take() {
+            Some(spare) if spare.0 == next => ahead.spare = Some(spare),
+            outdated => {
+                if let Some((_, cgroup)) = outdated {
+                    release(&cgroup);
+                }
+                // If that fails, it fails again when it is needed, and is told of then.
+                let made = Cgroup::make(home.join(next.0.to_string())).ok();
+                ahead.spare = made.map(|cgroup| (next, cgroup));
+            }
+        }
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sees to it that the gate of the run is in the cgroup that was made for it, all of it.
@@ -289,13 +329,19 @@ impl Trees {
         self.discarded.more.notify_one();
     }
 
-    /// Removes those that are discarded, many at a time. Runs until it is dropped.
+    /// Removes those that are discarded, many at a time: an agent that ended is often started again,
+    /// and so one is made. Runs until it is dropped.
     pub(in crate::executor::local) async fn remove_discarded(self: Arc<Self>) {
         loop {
             self.discarded.more.notified().await;
             sleep(REMOVAL).await;
             let cgroups = std::mem::take(&mut *self.discarded.cgroups());
-            let removed = spawn_blocking(move || cgroups.iter().for_each(release)).await;
+            let trees = Arc::clone(&self);
+            let tidy = move || {
+                cgroups.iter().for_each(release);
+                trees.make_ahead();
+            };
+            let removed = spawn_blocking(tidy).await;
             if let Err(error) = removed {
                 tracing::debug!(%error, "cgroups stay");
             }

@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -141,6 +142,19 @@ fn is_starting(agent: &Agent) -> bool {
     matches!(agent.phase, Phase::Starting { .. })
 }
 
+/// Only a plan that says so hangs on an answer that says nothing new.
+fn check_answer(scene: &Scene) -> Result<(), TestCaseError> {
+    let mut desired = scene.desired();
+    // With it, all do.
+    Arc::make_mut(&mut desired.rules).lease_health = None;
+    let before = plan(&desired, &scene.observed, scene.now);
+    let mut asked = scene.observed.clone();
+    asked.contact.asked = Some(scene.now);
+    let after = plan(&desired, &asked, scene.now);
+    prop_assert!(before.hangs_on_answer || before == after, "{before:?}, then {after:?}");
+    Ok(())
+}
+
 /// What no plan may ever do.
 fn check(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
     let mut ids = BTreeSet::new();
@@ -208,6 +222,7 @@ proptest! {
             state.happens(happening);
             let plan = state.scene.plan();
             check(&state.scene, &plan)?;
+            check_answer(&state.scene)?;
             if *pass {
                 state.scene.apply();
             }

@@ -76,7 +76,7 @@ fn all_logs_together() {
     let mut lookout = Lookout::default();
     let mut found = Found::default();
     let mut dropped = 0;
-    while found.next(&settings.policy) != Next::Stirred || dropped == 0 {
+    while found.next(&settings.policy) != Next::Stirred(Duration::ZERO) || dropped == 0 {
         found = lookout.look(&settings, Time::default(), &AtomicBool::new(false));
         dropped += found.dropped.bytes;
     }
@@ -242,15 +242,15 @@ fn the_next_look_comes_when_the_fastest_log_is_due() {
     };
     rig.write(&[b'x'; 1 << 10]);
     fs::write(rig.path("agent-y.log"), "y").unwrap();
-    assert_eq!(look(0), Next::Stirred);
-    assert_eq!(look(1), Next::Stirred);
+    assert_eq!(look(0), Next::Stirred(Duration::ZERO));
+    assert_eq!(look(1), Next::Stirred(Duration::ZERO));
     rig.write(&[b'x'; 1 << 10]);
-    assert_eq!(look(1), Next::In(Duration::from_secs(10)));
+    assert_eq!(look(1), Next::Stirred(Duration::from_secs(10)));
     rig.write(&vec![b'x'; 254 << 10]);
     // 256 KiB of 1 MiB are there; 768 KiB are left, at 254 KiB a second.
     let Next::In(due) = look(1) else { panic!() };
     assert_eq!(due.as_millis(), 3023);
     rig.write(&vec![b'x'; 760 << 10]);
     assert_eq!(look(1), Next::In(Duration::from_millis(250)));
-    assert_eq!(look(1), Next::Stirred);
+    assert_eq!(look(1), Next::Stirred(Duration::ZERO));
 }
