@@ -44,6 +44,32 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Time) -> Plan {
     draft.finish()
 }
 
+/// The same for some agents only, where a plan for all of them had nothing left to do for the
+/// others and nobody waited for room or for a turn: an exit costs what one agent costs.
+#[must_use]
+pub fn plan_for(
+    agents: &BTreeSet<EntityId>,
+    (desired, observed): (&Desired, &Observed),
+    now: Time,
+) -> Plan {
+    let mut draft = Draft::new(desired, observed, now);
+    for (id, agent) in &observed.agents {
+        if agents.contains(id) {
+            let want = match &desired.wants {
+                Wants::Unknown => None,
+                Wants::Known { agents, .. } => agents.get(id),
+            };
+            draft.look_at(id, agent, want);
+        } else {
+            draft.count(agent);
+            draft.plan.unchanged += 1;
+        }
+    }
+    draft.plan.hangs_on_answer |= desired.rules.lease_health.is_some();
+    draft.admit();
+    draft.finish()
+}
+
 struct Draft<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
@@ -106,10 +132,14 @@ impl<'a> Draft<'a> {
         self.plan
     }
 
-    fn look_at(&mut self, id: &'a EntityId, agent: &'a Agent, want: Option<&'a Want>) {
+    fn count(&mut self, agent: &Agent) {
         self.count.live += usize::from(agent.is_live());
         self.count.reserved += usize::from(agent.keeps_place());
         self.count.starting += usize::from(matches!(agent.phase, Phase::Starting { .. }));
+    }
+
+    fn look_at(&mut self, id: &'a EntityId, agent: &'a Agent, want: Option<&'a Want>) {
+        self.count(agent);
         match self.step(id, agent, want) {
             Step::Leave => self.plan.unchanged += 1,
             Step::Wake(at) => {

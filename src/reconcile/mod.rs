@@ -23,7 +23,7 @@ use crate::executor::{Adoption, Event, Executor, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{
     Action, Arrival, Contact, Desired, EntityId, Intent, Membership, Observed, Outcome, Phase,
-    Plan, RunId, Start, Time, Verb, plan,
+    Plan, RunId, Start, Time, Verb, plan, plan_for,
 };
 pub use parts::{Adopted, AskWorld, Inheritance, Remember, Settings, Sources};
 use report::Report;
@@ -41,6 +41,29 @@ enum Wake {
     Project,
     Agent,
     Timer,
+}
+
+/// What has happened since the last plan.
+#[derive(Debug, Default)]
+enum News {
+    #[default]
+    None,
+    /// Something that is about these agents only.
+    Of(BTreeSet<EntityId>),
+    Any,
+}
+
+impl News {
+    /// Something happened that is about this agent only.
+    fn add(&mut self, id: &EntityId) {
+        match self {
+            Self::None => *self = Self::Of(BTreeSet::from([id.clone()])),
+            Self::Of(agents) => {
+                agents.insert(id.clone());
+            }
+            Self::Any => {}
+        }
+    }
 }
 
 /// Keeps what is as it should be.
@@ -66,9 +89,11 @@ pub struct Reconciler<E, W, M> {
     /// Kept as long as nothing that it depends on has changed.
     desired: Option<Arc<Desired>>,
     wake_at: Option<Time>,
-    /// Whether something has happened that the last plan did not know of.
-    stale: bool,
-    /// Whether an answer of the world that says nothing new is something of that kind.
+    /// What has happened that the last plan did not know of.
+    news: News,
+    /// Whether the last plan for all agents left nobody waiting.
+    settled: bool,
+    /// Whether an answer of the world that says nothing new is news.
     hangs_on_answer: bool,
     report: Report,
 }
@@ -95,7 +120,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             unwritten: BTreeSet::new(),
             desired: None,
             wake_at: None,
-            stale: true,
+            news: News::Any,
+            settled: false,
             hangs_on_answer: true,
             report: Report::default(),
         }
@@ -143,8 +169,10 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 self.write_down();
                 return self.intent;
             }
-            if mem::take(&mut self.stale) {
-                self.converge();
+            match mem::take(&mut self.news) {
+                News::None => {}
+                News::Of(agents) => self.converge(Some(agents)),
+                News::Any => self.converge(None),
             }
             let settled = self.membership.as_ref().is_some_and(Membership::is_settled);
             self.world.rest(settled && !self.hangs_on_answer);
@@ -186,7 +214,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             Ok(()) = self.sources.view.changed() => Wake::World,
             Ok(()) = self.sources.synced.changed() => Wake::Project,
             () = timer => {
-                self.stale = true;
+                self.news = News::Any;
                 Wake::Timer
             }
         }
@@ -202,7 +230,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         if intent != self.intent {
             self.intent = intent;
             self.desired = None;
-            self.stale = true;
+            self.news = News::Any;
             report::intent(intent, self.observed.live().len());
         }
         let settings = Arc::clone(&self.sources.settings.borrow_and_update());
@@ -212,7 +240,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         let synced = self.sources.synced.borrow_and_update();
         if self.observed.synced != *synced {
             self.observed.synced.clone_from(&synced);
-            self.stale = true;
+            self.news = News::Any;
         }
         drop(synced);
         let view = Arc::clone(&self.sources.view.borrow_and_update());
@@ -230,7 +258,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         }
         self.settings = settings;
         self.desired = None;
-        self.stale = true;
+        self.news = News::Any;
     }
 
     fn look_at_world(&mut self, view: &View) {
@@ -260,7 +288,9 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 self.desired = None;
                 self.remember_arrivals();
             }
-            self.stale |= changed || self.hangs_on_answer;
+            if changed || self.hangs_on_answer {
+                self.news = News::Any;
+            }
             if news || self.hangs_on_answer {
                 self.observed.heard(answer);
             }
@@ -277,7 +307,9 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 disrupted: view.disrupted_at,
             },
         );
-        self.stale |= broke || before.reachable != view.reachable;
+        if broke || before.reachable != view.reachable {
+            self.news = News::Any;
+        }
         if let Some(membership) = &self.membership {
             self.report.membership(membership, &self.settings.rules);
         }
@@ -311,7 +343,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     fn happened(&mut self, event: &Event, now: Time) {
         let Some(id) = self.runs.get(&event.run()).cloned() else { return };
         let Some(agent) = self.observed.agents.get_mut(&id) else { return };
-        self.stale = true;
+        self.news.add(&id);
         self.report.happened(&id, agent, event);
         match event {
             Event::Started { pid, .. } => agent.started(*pid, now),
@@ -334,17 +366,22 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         self.unwritten.insert(id);
     }
 
-    /// Plans and applies until nothing is left to do.
-    fn converge(&mut self) {
+    /// Plans and applies until nothing is left to do, for these agents or else for all.
+    fn converge(&mut self, mut agents: Option<BTreeSet<EntityId>>) {
         for _ in 0..MOST_PASSES {
             let now = self.clock.now();
-            let desired = self.desired();
-            let plan = plan(&desired, &self.observed, now);
             self.report.crashes.calm_down(now);
-            self.wake_at = earliest(plan.wake_at, self.report.crashes.over_at());
-            self.hangs_on_answer = plan.hangs_on_answer;
-            self.report.pending(&plan.pending);
+            let plan = match &agents {
+                Some(some) if self.settled => self.plan_for(some, now),
+                Some(_) | None => {
+                    agents = None;
+                    self.plan(now)
+                }
+            };
             self.apply(&plan, now);
+            if let Some(agents) = &mut agents {
+                *agents = plan.actions.iter().map(|action| action.id.clone()).collect();
+            }
             // A start opens nothing that was not open before.
             if plan.actions.iter().all(|action| matches!(action.verb, Verb::Start(_))) {
                 self.write_down();
@@ -354,6 +391,28 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         self.write_down();
         error!("the plan did not come to rest within {MOST_PASSES} passes");
         self.wake_at = Some(self.clock.now() + std::time::Duration::from_secs(1));
+    }
+
+    fn plan(&mut self, now: Time) -> Plan {
+        let plan = plan(&self.desired(), &self.observed, now);
+        self.wake_at = earliest(plan.wake_at, self.report.crashes.over_at());
+        self.hangs_on_answer = plan.hangs_on_answer;
+        self.settled = plan.pending.is_empty();
+        self.report.pending(&plan.pending);
+        plan
+    }
+
+    /// What holds for the others still does.
+    fn plan_for(&mut self, agents: &BTreeSet<EntityId>, now: Time) -> Plan {
+        let plan = plan_for(agents, (&self.desired(), &self.observed), now);
+        let others = self.wake_at.into_iter().chain(plan.wake_at);
+        self.wake_at = earliest(others.min(), self.report.crashes.over_at());
+        self.hangs_on_answer |= plan.hangs_on_answer;
+        if !plan.pending.is_empty() {
+            self.settled = false;
+            self.report.pending(&plan.pending);
+        }
+        plan
     }
 
     fn desired(&mut self) -> Arc<Desired> {

@@ -210,8 +210,59 @@ fn check(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A plan for those to whom something happened is the plan, where nothing else was left to do.
+fn check_some(state: &mut Story, happenings: &[Happening]) -> Result<(), TestCaseError> {
+    let scene = &mut state.scene;
+    let plan = scene.plan();
+    if !plan.actions.is_empty() || !plan.pending.is_empty() {
+        return Ok(());
+    }
+    let before = scene.observed.agents.clone();
+    for happening in happenings {
+        state.happens(happening);
+    }
+    let scene = &state.scene;
+    let differs = |(id, agent): &(&EntityId, &Agent)| before.get(*id) != Some(*agent);
+    let some = scene.observed.agents.iter().filter(differs).map(|(id, _)| id.clone()).collect();
+    let all = scene.plan();
+    let some = plan_for(&some, (&scene.desired(), &scene.observed), scene.now);
+    prop_assert_eq!(&all.actions, &some.actions);
+    prop_assert_eq!(&all.pending, &some.pending);
+    prop_assert!(
+        all.wake_at == plan.wake_at.into_iter().chain(some.wake_at).min()
+            || all.wake_at > plan.wake_at
+    );
+    prop_assert!(!all.hangs_on_answer || plan.hangs_on_answer || some.hangs_on_answer);
+    Ok(())
+}
+
+/// What can happen to an agent's processes.
+fn process() -> impl Strategy<Value = Happening> {
+    let id = 0..IDS.len();
+    prop_oneof![
+        id.clone().prop_map(Happening::Start),
+        id.clone().prop_map(Happening::StartFails),
+        (id.clone(), 0..2).prop_map(|(id, code)| Happening::Exit(id, code)),
+        id.clone().prop_map(Happening::LeaderExits),
+        id.prop_map(Happening::Gone),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_for_some_is_the_plan_where_nothing_else_was_left(
+        story in proptest::collection::vec(happening(), 1..30),
+        then in proptest::collection::vec(process(), 1..6),
+    ) {
+        let mut state = Story::new();
+        for happening in &story {
+            state.happens(happening);
+            state.scene.settle();
+        }
+        check_some(&mut state, &then)?;
+    }
 
     #[test]
     fn safe_at_every_step_and_stable_when_faults_stop(
