@@ -38,7 +38,8 @@ class Runner(Adapter):
 
     def prepare(self, services, best_tree=False):
         kinds = {kind(sid, argv) for sid, argv in services.items()}
-        self.kind = kinds.pop() if self.one_template and len(kinds) == 1 else None
+        alike = len(services) > 1 and len(kinds) == 1
+        self.kind = kinds.pop() if self.one_template and alike else None
         self.services = {} if self.kind else dict(services)
         # The entity that W6 adds is there from the start: a template is all it lacks.
         self.world = self.serve([*((sid, "service") for sid in services), ("new", "newcomer")])
