@@ -58,7 +58,9 @@ pub(super) async fn supervise(
     shared: Arc<Shared>,
 ) {
     let run = request.run;
-    let tree = match begin(request, &shared).await {
+    // In boxes, as there is a task for each agent, which is as large as the largest thing that it
+    // ever waits for, and nearly always waits for the exit of a leader.
+    let tree = match Box::pin(begin(request, &shared)).await {
         Ok(tree) => tree,
         Err(error) => {
             return shared.end(run, None, Event::SpawnFailed { run, error: error.to_string() });
@@ -91,7 +93,7 @@ pub(super) async fn adopt(
             let tree = Tree::new(leader, shared.trees.find(run), marks(run, &adoption.marker));
             see_through(run, tree, orders, &shared).await;
         }
-        None => orphans(adoption, orders, &shared).await,
+        None => Box::pin(orphans(adoption, orders, &shared)).await,
     }
 }
 
@@ -102,7 +104,7 @@ async fn see_through(run: RunId, tree: Tree, orders: UnboundedReceiver<Order>, s
     match orders.heed_until(tree.leader_exited(), &tree, Phase::Led).await {
         Ok(exit) => {
             let exit = if orders.killed { exit } else { tree.explain(run, exit) };
-            emptied(&mut orders, &tree, shared, exit).await;
+            Box::pin(emptied(&mut orders, &tree, shared, exit)).await;
             shared.end(run, Some(tree), Event::Gone { run, exit });
         }
         Err(error) => {
@@ -230,7 +232,7 @@ impl Orders<'_> {
                 output = &mut done => return output,
                 Some(order) = self.receiver.recv() => {
                     if matches!(phase, Phase::Led) {
-                        self.note_strays(tree).await;
+                        Box::pin(self.note_strays(tree)).await;
                     }
                     self.carry_out(order, tree, phase);
                 }
