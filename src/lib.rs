@@ -6,7 +6,9 @@ pub mod account;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod discovery;
+pub mod events;
 pub mod executor;
 #[doc(hidden)]
 pub mod fault;
@@ -28,4 +30,12 @@ pub mod world;
 )]
 pub mod proto {
     tonic::include_proto!("world");
+
+    /// The types generated from `proto/runner/v1/control.proto`.
+    pub mod control {
+        tonic::include_proto!("runner.v1");
+
+        /// The file itself, as reflection tells of it.
+        pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/control.bin"));
+    }
 }

@@ -45,13 +45,22 @@ pub(super) struct Loaded {
 impl Loaded {
     /// The directory of this runner's state. It need not be there.
     pub(super) fn state_dir(&self) -> io::Result<PathBuf> {
-        if let Some(named) = &self.config.state_dir {
-            return absolute(named);
+        match &self.config.state_dir {
+            Some(named) => absolute(named),
+            None => state_dir_of(&self.name()),
         }
-        let stem = || self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let name = self.config.name.clone().or_else(stem).unwrap_or_default();
-        Ok(state_home()?.join("runner").join(name))
     }
+
+    /// What this runner is called.
+    pub(super) fn name(&self) -> String {
+        let stem = || self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        self.config.name.clone().or_else(stem).unwrap_or_default()
+    }
+}
+
+/// The state directory of the runner of this name that was not given another one.
+pub(super) fn state_dir_of(name: &str) -> io::Result<PathBuf> {
+    Ok(state_home()?.join("runner").join(name))
 }
 
 /// As the XDG base directory specification has it.

@@ -7,11 +7,15 @@ use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{ChronoLocal, ChronoUtc, FormatTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::events::Recorder;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,15 +26,18 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Starts the log. `RUST_LOG` says what is in it, or else `default`.
-pub(super) fn start(format: LogFormat, default: &str) {
+/// Starts the log. `RUST_LOG` says what is in it, or else `default`. What a `recorder` keeps does
+/// not depend on that.
+pub(super) fn start(format: LogFormat, default: &str, recorder: Option<Recorder>) {
     let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
     let filter = EnvFilter::new(asked.as_deref().unwrap_or(default));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(colour()).event_format(Lines).init(),
-        LogFormat::Json => log.json().flatten_event(true).with_target(false).init(),
-    }
+    let log = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let log = match format {
+        LogFormat::Text => log.with_ansi(colour()).event_format(Lines).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).with_target(false).boxed(),
+    };
+    let recorder = recorder.map(|recorder| recorder.with_filter(Recorder::filter()));
+    tracing_subscriber::registry().with(recorder).with(log.with_filter(filter)).init();
 }
 
 /// Whether what is said to a person may be coloured.

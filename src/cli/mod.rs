@@ -3,13 +3,21 @@
 //! Data goes to stdout, everything said to a person to stderr.
 
 mod agent;
+mod describe;
+mod events;
 mod file;
+mod get;
+mod instance;
 mod limits;
 mod logging;
+mod operate;
+mod output;
 mod plan;
 mod reconcile;
 mod replace;
+mod select;
 mod settings;
+mod shape;
 mod signals;
 mod validate;
 mod world;
@@ -49,6 +57,28 @@ enum Verb {
     Plan(plan::Args),
     /// Check a configuration file.
     Validate(validate::Args),
+    /// Show agents, entities, templates or events.
+    Get(get::GetArgs),
+    /// Show the runner and its agents.
+    Status(get::StatusArgs),
+    /// Show all that is known of an agent.
+    Describe(describe::DescribeArgs),
+    /// Show how it came to what is: one line a step.
+    Why(describe::WhyArgs),
+    /// Show what happened, across restarts of the runner.
+    Events(events::Args),
+    /// Start agents anew.
+    Restart(operate::RestartArgs),
+    /// Let entities have no agent, until they are resumed.
+    Suspend(operate::SuspendArgs),
+    /// Take back a `suspend`.
+    Resume(operate::ResumeArgs),
+    /// Have the configuration file read now.
+    Reload(operate::ReloadArgs),
+    /// Stop the runner, and its agents unless they are to be left.
+    Stop(operate::StopArgs),
+    /// Wait until something is so.
+    Wait(operate::WaitArgs),
     /// Serve the demo world.
     World(world::Args),
     /// Control one entity of the demo world: the built-in forager.
@@ -62,6 +92,17 @@ impl Verb {
             // The embedded world is a guest there; its own affairs are not the runner's.
             Self::Reconcile(_) | Self::Plan(_) | Self::Validate(_) => "info,runner::world=warn",
             Self::World(_) | Self::Agent(_) => "info",
+            Self::Get(_)
+            | Self::Status(_)
+            | Self::Describe(_)
+            | Self::Why(_)
+            | Self::Events(_)
+            | Self::Restart(_)
+            | Self::Suspend(_)
+            | Self::Resume(_)
+            | Self::Reload(_)
+            | Self::Stop(_)
+            | Self::Wait(_) => "warn",
         }
     }
 }
@@ -94,11 +135,28 @@ pub fn main() -> ExitCode {
         return hidden(&args.collect::<Vec<_>>());
     }
     let cli = Cli::parse();
-    logging::start(cli.log_format, cli.verb.default_filter());
+    let filter = cli.verb.default_filter();
+    if let Verb::Reconcile(args) = &cli.verb {
+        let (recorder, inlet) = crate::events::channel_of_events();
+        logging::start(cli.log_format, filter, Some(recorder.clone()));
+        return reconcile::run(args, (&recorder, inlet)).into();
+    }
+    logging::start(cli.log_format, filter, None);
     let ending = match cli.verb {
-        Verb::Reconcile(args) => reconcile::run(&args),
+        Verb::Reconcile(_) => Ending::Done,
         Verb::Plan(args) => plan::run(args),
         Verb::Validate(args) => validate::run(&args),
+        Verb::Get(args) => get::run(&args),
+        Verb::Status(args) => get::status(&args),
+        Verb::Describe(args) => describe::run(&args),
+        Verb::Why(args) => describe::why(&args),
+        Verb::Events(args) => events::run(&args),
+        Verb::Restart(args) => operate::restart(&args),
+        Verb::Suspend(args) => operate::suspend(&args),
+        Verb::Resume(args) => operate::resume(&args),
+        Verb::Reload(args) => operate::reload(&args),
+        Verb::Stop(args) => operate::stop(&args),
+        Verb::Wait(args) => operate::wait(&args),
         Verb::World(args) => world::run(&args),
         Verb::Agent(args) => agent::run(args),
     };
@@ -132,4 +190,20 @@ fn fail(what: &str, error: &dyn std::error::Error) -> Ending {
 /// where nobody else has to be woken for it. What blocks or takes long has threads of its own.
 fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_verb_has_arguments_that_do_not_clash_and_an_example() {
+        let mut cli = super::Cli::command();
+        cli.clone().debug_assert();
+        for verb in cli.get_subcommands_mut() {
+            let name = verb.get_name().to_owned();
+            let help = verb.render_long_help().to_string();
+            assert!(help.contains("Example"), "{name} has no example:\n{help}");
+        }
+    }
 }

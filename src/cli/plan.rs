@@ -22,7 +22,7 @@ use crate::plan::{
     Agent, AgentSpec, Answer, Arrival, Contact, Desired, Entities, Entity, EntityId, Heard, Intent,
     Lease, Membership, Observed, Phase, Rules, RunId, Site, Spawn, Time, Want, Wants, plan,
 };
-use crate::state::confinement;
+use crate::state::{Memory, confinement};
 use crate::world::Definition;
 
 /// Show what would change, and why; change nothing.
@@ -47,7 +47,9 @@ pub(super) fn run(args: Args) -> Ending {
 async fn show(loaded: &Loaded) -> io::Result<()> {
     let config = &loaded.config;
     let clock = Clock::new();
-    let found = found(&loaded.state_dir()?)?;
+    let state_dir = loaded.state_dir()?;
+    let found = found(&state_dir)?;
+    let orders = Memory::peek(&state_dir)?.orders;
     let server = server(config, &found);
     let answer = match &server {
         Some(server) => ask(config, server, clock).await?,
@@ -62,7 +64,7 @@ async fn show(loaded: &Loaded) -> io::Result<()> {
         Some(found) if found.marker("RUNNER_ARRIVAL") == Some("first") => Arrival::First,
         Some(_) | None => Arrival::Late,
     });
-    let desired = Desired::new(Intent::Run, &rules, &site, Some(&membership));
+    let desired = Desired::new(Intent::Run, &rules, &site, Some(&membership), &orders);
     let mut observed = observed(&found, &desired, &answer, clock.now());
     // They would be made ready before anything is started in them.
     observed.synced = rules.projects();
@@ -156,6 +158,8 @@ fn observed(
             spec: spec(found, want),
             grace: grace(&desired.rules, found),
             attempts: 0,
+            restarts: 0,
+            last_end: None,
             phase: Phase::Running {
                 run: RunId(run),
                 pid: found.identity.pid,

@@ -1,12 +1,14 @@
 //! `runner reconcile`: the main job.
 
+use std::future::pending;
 use std::io;
+use std::path::absolute;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use nix::sys::prctl::set_dumpable;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::file::{ConfigFile, Loaded};
@@ -17,12 +19,15 @@ use super::signals::{self, Signals, Told};
 use super::{Ending, fail, runtime};
 use crate::clock::Clock;
 use crate::config::{self, Config, OnExit, Reload, Watch};
+use crate::control::{self, Ask, Instance};
 use crate::discovery;
+use crate::events::{Events, Inlet, Recorder};
 use crate::executor::gate::{Births, VERB};
 use crate::executor::local::survey::survey;
 use crate::executor::{Local, Record, Trees, logs};
 use crate::plan::{Enforceable, Intent};
 use crate::project::{Dirs, Syncer};
+use crate::proto::control as pb;
 use crate::reconcile::{Inheritance, Reconciler, Settings, Sources};
 use crate::state::{Directory, DirectoryError, Journal, restore};
 
@@ -52,7 +57,7 @@ enum Left {
 /// then is to it what it would be after a crash.
 const LAST_STARTS: Duration = Duration::from_secs(12);
 
-pub(super) fn run(args: &Args) -> Ending {
+pub(super) fn run(args: &Args, (recorder, inlet): (&Recorder, Inlet)) -> Ending {
     let loaded = match args.file.clone().load() {
         Ok(loaded) => loaded,
         Err(ending) => return ending,
@@ -69,8 +74,19 @@ pub(super) fn run(args: &Args) -> Ending {
         Ok(Err(error)) => return fail("cannot reconcile", &error),
         Err(error) => return fail("no state directory", &error),
     };
-    let begun = signals::block().and_then(|()| Successor::new());
-    match begun.and_then(|successor| reconcile_on(&args.file, loaded, &directory, &successor)) {
+    // Before there is any thread that could take them.
+    if let Err(error) = signals::block() {
+        return fail("cannot reconcile", &error);
+    }
+    let max_bytes = loaded.config.events_max_bytes;
+    let events = Events::keep(recorder, inlet, directory.path(), max_bytes);
+    let begun = events.and_then(|events| Ok((events, Successor::new()?)));
+    let over = begun.and_then(|(events, successor)| {
+        let over = reconcile_on(&args.file, loaded, &directory, (&successor, &events));
+        events.flush();
+        over
+    });
+    match over {
         Ok(()) => Ending::Done,
         Err(error) => fail("cannot reconcile", &error),
     }
@@ -82,15 +98,16 @@ fn reconcile_on(
     file: &ConfigFile,
     mut loaded: Loaded,
     directory: &Directory,
-    successor: &Successor,
+    (successor, events): (&Successor, &Events),
 ) -> io::Result<()> {
     loop {
         let runtime = runtime()?;
-        match runtime.block_on(reconcile(loaded.clone(), directory, successor))? {
+        match runtime.block_on(reconcile(loaded.clone(), directory, (successor, events)))? {
             Left::Ended => return Ok(()),
             Left::Replaced => {}
         }
         runtime.shutdown_timeout(LAST_STARTS);
+        events.flush();
         directory.hand_on(true)?;
         let error = successor.take_over();
         directory.hand_on(false)?;
@@ -102,7 +119,7 @@ fn reconcile_on(
 async fn reconcile(
     loaded: Loaded,
     directory: &Directory,
-    successor: &Successor,
+    (successor, events): (&Successor, &Events),
 ) -> io::Result<Left> {
     // Its memory and its environment may hold what no agent of the same user is to read. An exec
     // undoes it, so agents are as they would be.
@@ -110,6 +127,7 @@ async fn reconcile(
         warn!(%error, "other processes of this user may read the runner's memory");
     }
     let signals = Signals::new()?;
+    let name = loaded.name();
     let Loaded { path, mut overrides, config, bytes } = loaded;
     info!(event = "runner.started", config = %path.display(), pid = std::process::id(), "started");
 
@@ -130,23 +148,38 @@ async fn reconcile(
 
     let world = discovery::start(asked_seen, clock);
     let record = Arc::clone(&journal) as Arc<dyn Record>;
-    let (executor, events) = Local::new(births, record, Arc::clone(&trees));
+    let (executor, happenings) = Local::new(births, record, Arc::clone(&trees));
     executor.reap_orphans()?;
     let rotator = logs::Rotator::new(rotation_seen, clock);
     let syncer = Syncer::new(projects_seen);
     let watch = config::watch(&path, overrides, bytes)?;
     let view = world.view();
+    let (requests, requests_seen) = mpsc::unbounded_channel();
+    let (asks, asks_seen) = mpsc::unbounded_channel();
     let sources = Sources {
         settings: settings_seen,
         intent: intent_seen,
         view,
         synced: syncer.ready(),
-        events,
+        events: happenings,
+        requests: requests_seen,
     };
     let effects = (executor, world, Arc::clone(&journal));
     let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
+    let instance = Instance {
+        name,
+        config: absolute(&path).unwrap_or(path),
+        state_dir: directory.path().to_owned(),
+        requests,
+        changes: reconciler.changes(),
+        events: events.clone(),
+        asks,
+    };
     let operator = Operator {
         signals,
+        asks: asks_seen,
+        reloading: Vec::new(),
+        events: events.clone(),
         successor,
         intent,
         watch,
@@ -167,10 +200,12 @@ async fn reconcile(
             info!(event = "runner.replaced", "the program on the disk takes over");
             return Ok(Left::Replaced);
         }
+        () = serve(instance) => Intent::Stop,
         () = rotator.run() => Intent::Stop,
         () = syncer.run() => Intent::Stop,
         () = Arc::clone(&journal).mend() => Intent::Stop,
     };
+    control::close(directory.path());
     trees.close();
     if intent == Intent::Leave {
         info!(event = "runner.stopped", "the agents run on");
@@ -217,9 +252,21 @@ pub(super) fn births() -> Births {
     Births::new(vec!["/proc/self/exe".to_owned(), VERB.to_owned()])
 }
 
-/// Brings signals and edited files to the loop.
+/// Serves the control API. Agents are looked after without it too, if it has to be.
+async fn serve(instance: Instance) {
+    if let Err(error) = control::serve(instance).await {
+        error!(event = "control.failed", %error, "the control API is not served");
+    }
+    pending::<()>().await;
+}
+
+/// Brings signals, orders and edited files to the loop.
 struct Operator<'a> {
     signals: Signals,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    /// Who waits for what comes of the file.
+    reloading: Vec<oneshot::Sender<pb::ReloadResponse>>,
+    events: Events,
     successor: &'a Successor,
     intent: watch::Sender<Intent>,
     watch: Watch,
@@ -245,8 +292,37 @@ impl Operator<'_> {
                     Told::Replace if self.can_be_replaced().await => return Ok(()),
                     Told::Replace => {}
                 },
+                Some(ask) = self.asks.recv() => self.heed(ask),
                 Some(reload) = self.watch.reloads.recv() => self.reload(reload).await,
             }
+        }
+    }
+
+    fn heed(&mut self, ask: Ask) {
+        match ask {
+            Ask::Reload(done) => {
+                self.reloading.push(done);
+                self.watch.reloader.reload_now();
+            }
+            Ask::Stop { leave_agents } => self.intent.send_modify(|intent| {
+                *intent = match (*intent, leave_agents) {
+                    (Intent::Run, true) => Intent::Leave,
+                    (Intent::Run, false) => Intent::Stop,
+                    (already, _) => already,
+                };
+            }),
+        }
+    }
+
+    /// Tells those who asked for it what came of the file.
+    fn reloaded(&mut self, outcome: &str, message: &str) {
+        for waiting in self.reloading.drain(..) {
+            // Who asked may have gone away.
+            let _ = waiting.send(pb::ReloadResponse {
+                outcome: outcome.to_owned(),
+                config_generation: self.settings.borrow().generation,
+                message: message.to_owned(),
+            });
         }
     }
 
@@ -279,6 +355,7 @@ impl Operator<'_> {
         match reload {
             Reload::Applied(config) if config == self.config => {
                 info!(event = "config.unchanged", "the file says what it said before");
+                self.reloaded("unchanged", "");
             }
             Reload::Applied(config) => self.apply(config).await,
             Reload::Rejected(mistakes) => {
@@ -289,6 +366,7 @@ impl Operator<'_> {
                     "the file is wrong; configuration #{generation} stays in force\n{}",
                     mistakes.render(false)
                 );
+                self.reloaded("rejected", &mistakes.render(false));
             }
             Reload::Unreadable(reason) => {
                 let generation = self.settings.borrow().generation;
@@ -297,6 +375,7 @@ impl Operator<'_> {
                     %reason,
                     "the file cannot be read; configuration #{generation} stays in force"
                 );
+                self.reloaded("unreadable", &reason.to_string());
             }
         }
     }
@@ -322,10 +401,16 @@ impl Operator<'_> {
                     .send_if_modified(|before| std::mem::replace(before, logs.clone()) != logs);
                 self.projects.send_replace(settings.rules.projects());
                 self.settings.send_replace(Arc::new(settings));
+                self.events.bound(config.events_max_bytes);
                 self.config = config;
+                self.reloaded("applied", "");
             }
             Err(error) => {
                 error!(event = "config.rejected", %error, "the embedded world cannot be started");
+                self.reloaded(
+                    "rejected",
+                    &format!("the embedded world cannot be started: {error}"),
+                );
             }
         }
     }

@@ -12,6 +12,7 @@ pub(super) enum Table {
     Health,
     Discovery,
     Logs,
+    Events,
     Spawn,
     World,
     Entity,
@@ -19,7 +20,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Root,
         Self::Runner,
         Self::Template,
@@ -29,6 +30,7 @@ impl Table {
         Self::Health,
         Self::Discovery,
         Self::Logs,
+        Self::Events,
         Self::Spawn,
         Self::World,
         Self::Entity,
@@ -45,6 +47,7 @@ impl Table {
                 "health",
                 "discovery",
                 "logs",
+                "events",
                 "spawn",
                 "world",
                 "entities",
@@ -97,6 +100,7 @@ impl Table {
             Self::Health => &["lease", "lease_grace_ms"],
             Self::Discovery => &["timeout_ms", "removal_confirmations", "hold_fraction", "hold_ms"],
             Self::Logs => &["max_bytes", "keep", "max_total_bytes"],
+            Self::Events => &["max_bytes"],
             Self::Spawn => &["max_parallel", "per_second"],
             Self::World => &["width", "height", "tick_duration_ms"],
             Self::Entity => {
@@ -118,6 +122,7 @@ impl Table {
             Self::Health => "[health]",
             Self::Discovery => "[discovery]",
             Self::Logs => "[logs]",
+            Self::Events => "[events]",
             Self::Spawn => "[spawn]",
             Self::World => "[world]",
             Self::Entity => "[[entities]]",

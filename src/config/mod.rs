@@ -50,6 +50,8 @@ pub struct Config {
     pub log_dir: PathBuf,
     /// How much of that output is kept.
     pub logs: Logs,
+    /// How many bytes of what happened are kept.
+    pub events_max_bytes: u64,
     /// What the runner is called; none: as its file.
     pub name: Option<String>,
     /// What it remembers beyond its own life is kept here; none: in the user's state directory.

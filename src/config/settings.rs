@@ -1,4 +1,5 @@
-//! The tables `[runner]`, `[jit]`, `[health]`, `[discovery]`, `[logs]` and `[spawn]`.
+//! The tables `[runner]`, `[jit]`, `[health]`, `[discovery]`, `[logs]`, `[events]` and
+//! `[spawn]`.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -55,6 +56,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         server,
         log_dir,
         logs: logs(root),
+        events_max_bytes: root.table("events", Table::Events).bytes("max_bytes", 10 << 20).value,
         name: name(&runner),
         state_dir: state_dir(&runner, overrides),
         on_exit: on_exit(&runner),

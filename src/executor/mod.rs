@@ -17,7 +17,7 @@ pub mod local;
 #[cfg(test)]
 pub(crate) mod misbehave;
 
-pub use local::{CannotContain, Containment, Local, Trees, log_name, logs};
+pub use local::{CannotContain, Containment, Local, Trees, Usage, log_name, logs, usage};
 
 /// What the runner's own program does as one of the processes that an agent begins with, by its
 /// first argument.

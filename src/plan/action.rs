@@ -135,12 +135,18 @@ impl Observed {
                 self.next_run = self.next_run.max(start.run.0 + 1);
                 self.pace = start.pace;
                 let phase = Phase::Starting { run: start.run, since: now };
+                let before = self.agents.remove(id);
+                let before = before.filter(|agent| agent.incarnation == start.incarnation);
+                let restarts = before.as_ref().map_or(0, |agent| agent.restarts + 1);
+                let last_end = before.and_then(|agent| agent.ended().cloned());
                 let agent = Agent {
                     incarnation: start.incarnation,
                     template: start.template.clone(),
                     spec: Arc::clone(&start.spec),
                     grace: start.grace,
                     attempts: start.attempts,
+                    restarts,
+                    last_end,
                     phase,
                 };
                 self.agents.insert(id.clone(), agent);

@@ -170,6 +170,9 @@ impl<'a> Draft<'a> {
         match &self.desired.wants {
             Wants::Unknown => Fate::Unknown,
             Wants::Known { unserved, .. } => match want {
+                Some(want) if want.suspended => {
+                    Fate::Unwanted(StopReason::Suspended, ForgetReason::Suspended)
+                }
                 Some(want) => Fate::Wanted(want),
                 None if unserved.contains(id) => {
                     Fate::Unwanted(StopReason::NoTemplate, ForgetReason::NoTemplate)
@@ -224,6 +227,10 @@ impl<'a> Draft<'a> {
             // One that runs is better than one that cannot be started yet.
             return self.unsynced(want).is_none().then_some(StopReason::Changed(change));
         }
+        let began_before = |asked| agent.since().is_some_and(|since| since < asked);
+        if want.restart_asked.is_some_and(began_before) {
+            return self.unsynced(want).is_none().then_some(StopReason::Asked);
+        }
         let health = self.desired.rules.lease_health?;
         let (lasted, answers) = lease.gone()?;
         let hung = self.observed.contact.reachable
@@ -270,12 +277,17 @@ impl<'a> Draft<'a> {
         if let Some(change) = Change::between(&agent.spec, &want.spec) {
             return anew(StartReason::Changed(change));
         }
+        let asked_since = |ended: &Ended| want.restart_asked.is_some_and(|asked| ended.at < asked);
+        if agent.ended().is_some_and(asked_since) {
+            return anew(StartReason::Asked);
+        }
         match &agent.phase {
             Phase::Exited(ended) => self.conclude(agent, ended, want),
             Phase::BackingOff { ended, until } => self.backing_off(agent, ended, *until, want),
             Phase::AwaitingWorld { ended, why, retry_at } => {
                 self.awaiting_world(agent, ended, (*retry_at, *why), want)
             }
+            Phase::Stopped { why: StopReason::Asked } => anew(StartReason::Asked),
             Phase::Stopped { .. } => anew(StartReason::WantedAgain),
             Phase::Completed { .. }
             | Phase::Failed { .. }
@@ -341,7 +353,9 @@ impl<'a> Draft<'a> {
         if self.desired.intent != Intent::Run {
             return;
         }
-        if !want.present {
+        if want.suspended {
+            self.pending.push((id.clone(), Pending::Suspended));
+        } else if !want.present {
             self.pending.push((id.clone(), Pending::Missing));
         } else if want.leased {
             self.pending.push((id.clone(), Pending::LeasedElsewhere));

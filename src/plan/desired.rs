@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::entity::EntityId;
 use super::membership::Membership;
 use super::template::{AgentSpec, Arrival, ChosenBy, Rules, Site, Template};
+use super::time::Time;
 
 /// What the user wants of the runner itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,15 @@ pub enum Intent {
     Kill,
     /// Leave all agents as they are, for another runner to take up.
     Leave,
+}
+
+/// What the user asked for at the runner itself, beyond the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Entities that are to have no agent until that is taken back.
+    pub suspended: BTreeSet<EntityId>,
+    /// Agents that are to be started anew, unless they were started after this time.
+    pub restarts: BTreeMap<EntityId, Time>,
 }
 
 /// What should be.
@@ -59,6 +71,10 @@ pub struct Want {
     pub present: bool,
     /// Whether somebody holds its lease.
     pub leased: bool,
+    /// Whether the user wants it to have no agent for now.
+    pub suspended: bool,
+    /// When the user asked for its agent to be started anew, if that was so.
+    pub restart_asked: Option<Time>,
     /// The template that serves it.
     pub template: Arc<Template>,
     /// The rule that chose the template.
@@ -75,13 +91,15 @@ impl Desired {
         rules: &Arc<Rules>,
         site: &Site,
         membership: Option<&Membership>,
+        orders: &Orders,
     ) -> Self {
-        let wants = membership.map_or(Wants::Unknown, |membership| wants(rules, site, membership));
+        let known = |membership| wants(rules, site, membership, orders);
+        let wants = membership.map_or(Wants::Unknown, known);
         Self { intent, rules: Arc::clone(rules), wants }
     }
 }
 
-fn wants(rules: &Rules, site: &Site, membership: &Membership) -> Wants {
+fn wants(rules: &Rules, site: &Site, membership: &Membership, orders: &Orders) -> Wants {
     let mut agents = BTreeMap::new();
     let mut unserved = BTreeSet::new();
     for (id, member) in membership.iter() {
@@ -98,6 +116,8 @@ fn wants(rules: &Rules, site: &Site, membership: &Membership) -> Wants {
             arrival: member.arrival,
             present: member.present(),
             leased: member.entity.leased,
+            suspended: orders.suspended.contains(id),
+            restart_asked: orders.restarts.get(id).copied(),
             template: Arc::clone(template),
             chosen_by,
             spec: Arc::new(AgentSpec::resolve(template, &member.entity, site)),

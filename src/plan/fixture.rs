@@ -66,6 +66,7 @@ pub(crate) fn site() -> Site {
 pub(crate) struct Scene {
     pub(crate) rules: Arc<Rules>,
     pub(crate) intent: Intent,
+    pub(crate) orders: Orders,
     pub(crate) membership: Option<Membership>,
     pub(crate) observed: Observed,
     pub(crate) now: Time,
@@ -76,6 +77,7 @@ impl Scene {
         Self {
             rules: Arc::new(rules),
             intent: Intent::Run,
+            orders: Orders::default(),
             membership: None,
             observed: Observed::default(),
             now: Time::from_millis(1_000_000),
@@ -151,7 +153,7 @@ impl Scene {
     }
 
     pub(crate) fn desired(&self) -> Desired {
-        Desired::new(self.intent, &self.rules, &site(), self.membership.as_ref())
+        Desired::new(self.intent, &self.rules, &site(), self.membership.as_ref(), &self.orders)
     }
 
     pub(crate) fn plan(&self) -> Plan {

@@ -1,6 +1,7 @@
 //! How much of the machine an agent may take.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,19 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// One more than the highest number of an open file, for each of its processes.
     pub nofile: Option<u64>,
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory, cpu, pids, nofile } = *self;
+        let all = [
+            memory.map(|bytes| format!("memory {}", in_units(bytes))),
+            cpu.map(|thousandths| format!("cpu {}", f64::from(thousandths) / 1000.0)),
+            pids.map(|pids| format!("pids {pids}")),
+            nofile.map(|files| format!("nofile {files}")),
+        ];
+        f.write_str(&all.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl Limits {

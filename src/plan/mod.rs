@@ -36,7 +36,7 @@ pub use action::{Action, Plan, Start, Verb};
 pub use answer::{Answer, Entities, Heard, Refused};
 pub use confinement::Confinement;
 pub use decide::{plan, plan_for};
-pub use desired::{Desired, Intent, Want, Wants};
+pub use desired::{Desired, Intent, Orders, Want, Wants};
 pub use entity::{BadEntity, Entity, EntityId};
 pub use limits::{Enforceable, Limit, Limits};
 pub use membership::{Contact, Hold, Membership};

@@ -45,6 +45,12 @@ pub struct Agent {
     pub grace: Duration,
     /// Restarts since the last run that was long enough.
     pub attempts: u32,
+    /// How often it was started again, for whatever reason.
+    #[serde(default)]
+    pub restarts: u64,
+    /// How the run before this one ended by itself, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<Ended>,
     /// Where it stands.
     pub phase: Phase,
 }
@@ -226,6 +232,37 @@ impl Agent {
         }
     }
 
+    /// When its process was started, or its start was asked for; none if there is none.
+    #[must_use]
+    pub fn since(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Starting { since, .. } | Phase::Running { since, .. } => Some(*since),
+            Phase::Stopping(stopping) => Some(stopping.started),
+            Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => None,
+        }
+    }
+
+    /// How the latest run ended, if it ended by itself and there is none after it.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Ended> {
+        match &self.phase {
+            Phase::Exited(ended)
+            | Phase::BackingOff { ended, .. }
+            | Phase::AwaitingWorld { ended, .. }
+            | Phase::Completed { ended }
+            | Phase::Failed { ended } => Some(ended),
+            Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping(_)
+            | Phase::Stopped { .. } => None,
+        }
+    }
+
     /// Takes in that its process was started.
     pub fn started(&mut self, pid: u32, now: Time) {
         match &mut self.phase {
@@ -278,6 +315,8 @@ impl Agent {
                 | StopReason::NoTemplate
                 | StopReason::Changed(_)
                 | StopReason::NewIncarnation { .. }
+                | StopReason::Suspended
+                | StopReason::Asked
                 | StopReason::Shutdown) => Phase::Stopped { why: why.clone() },
             },
             Phase::Stopped { .. }

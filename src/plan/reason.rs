@@ -39,6 +39,8 @@ pub enum StartReason {
     },
     /// It was stopped for a reason that does not hold any more.
     WantedAgain,
+    /// The user asked for it.
+    Asked,
 }
 
 /// Why an agent is stopped.
@@ -69,6 +71,10 @@ pub enum StopReason {
         /// When.
         at: Time,
     },
+    /// The user wants its entity to have no agent for now.
+    Suspended,
+    /// The user asked for it to be started anew.
+    Asked,
     /// The runner is to end.
     Shutdown,
 }
@@ -102,6 +108,8 @@ pub enum ForgetReason {
     EntityGone,
     /// No template serves its entity any more.
     NoTemplate,
+    /// The user wants its entity to have no agent for now.
+    Suspended,
     /// The runner is to end.
     Shutdown,
 }
@@ -117,6 +125,8 @@ pub enum Pending {
     NoTemplate,
     /// The latest answer lacks it.
     Missing,
+    /// The user wants it to have none for now.
+    Suspended,
     /// Others are started first.
     Turn(Throttle),
     /// The environment of the project in this directory is not ready.
@@ -198,6 +208,7 @@ impl fmt::Display for StartReason {
                 write!(f, "the entity is a new incarnation (spawn tick {from}, now {to})")
             }
             Self::WantedAgain => f.write_str("the entity has an agent again"),
+            Self::Asked => f.write_str("a restart was asked for"),
         }
     }
 }
@@ -217,6 +228,8 @@ impl fmt::Display for StopReason {
             Self::Leftovers { exit, .. } => {
                 write!(f, "its first process ended ({exit}) and left others behind")
             }
+            Self::Suspended => f.write_str("the entity was suspended"),
+            Self::Asked => f.write_str("a restart was asked for"),
             Self::Shutdown => f.write_str("the runner is stopping"),
         }
     }
@@ -249,6 +262,7 @@ impl fmt::Display for ForgetReason {
         f.write_str(match self {
             Self::EntityGone => "the entity has left the world",
             Self::NoTemplate => "no template serves the entity any more",
+            Self::Suspended => "the entity was suspended",
             Self::Shutdown => "the runner is stopping",
         })
     }
@@ -261,6 +275,7 @@ impl fmt::Display for Pending {
             Self::OverLimit => f.write_str("max_agents are there already"),
             Self::NoTemplate => f.write_str("no template serves the entity"),
             Self::Missing => f.write_str("the world does not have the entity at the moment"),
+            Self::Suspended => f.write_str("it is suspended"),
             Self::Unsynced(dir) => write!(f, "waits for uv sync of {}", dir.display()),
             Self::Turn(Throttle::MaxParallel(most)) => {
                 write!(f, "waits for its turn: spawn.max_parallel = {most}")

@@ -150,6 +150,24 @@ pub fn python(dir: &Path) -> PathBuf {
 }
 
 impl Template {
+    /// What its agents run, with placeholders: an argv.
+    #[must_use]
+    pub fn command(&self) -> Vec<String> {
+        let mut argv = match &self.launch {
+            Launch::Module { launcher, module } => {
+                let launcher = match launcher {
+                    Launcher::Argv(argv) => argv.clone(),
+                    Launcher::UvSync => vec![text(&python(&self.cwd)), "-m".into()],
+                };
+                let own = [module.as_str(), "--server", "{server}", "--entity", "{entity_id}"];
+                launcher.into_iter().chain(own.map(str::to_owned)).collect()
+            }
+            Launch::Command(command) => command.clone(),
+        };
+        argv.extend(self.args.iter().cloned());
+        argv
+    }
+
     /// The directory of the project that must be synced before an agent is started, if any.
     #[must_use]
     pub fn project(&self) -> Option<&Path> {
@@ -167,6 +185,17 @@ pub struct Matcher {
     pub types: BTreeSet<String>,
     /// Tags; empty means none are needed.
     pub tags: BTreeSet<String>,
+}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [("types", &self.types), ("tags", &self.tags)];
+        let set = parts.iter().filter(|(_, words)| !words.is_empty());
+        let words = set.map(|(key, words)| {
+            format!("{key}={}", words.iter().map(String::as_str).collect::<Vec<_>>().join(","))
+        });
+        f.write_str(&words.collect::<Vec<_>>().join(" "))
+    }
 }
 
 impl Matcher {

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tracing::{debug, error};
 
 use crate::clock::Clock;
@@ -22,10 +23,12 @@ use crate::executor::local::survey::{INSTANCE, RUN};
 use crate::executor::{Adoption, Event, Executor, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{
-    Action, Arrival, Contact, Desired, EntityId, Intent, Membership, Observed, Outcome, Phase,
-    Plan, RunId, Start, Time, Verb, plan, plan_for,
+    Action, Arrival, Contact, Desired, EntityId, Intent, Membership, Observed, Orders, Outcome,
+    Pending, Phase, Plan, RunId, Start, Time, Verb, plan, plan_for,
 };
-pub use parts::{Adopted, AskWorld, Inheritance, Remember, Settings, Sources};
+pub use parts::{
+    Adopted, AskWorld, Inheritance, Look, Order, Remember, Request, Settings, Sources,
+};
 use report::Report;
 
 /// Passes after one wake-up before the loop waits for the next one, come what may. Two or three
@@ -40,6 +43,7 @@ enum Wake {
     World,
     Project,
     Agent,
+    Request,
     Timer,
 }
 
@@ -76,6 +80,7 @@ pub struct Reconciler<E, W, M> {
     clock: Clock,
     settings: Arc<Settings>,
     intent: Intent,
+    orders: Orders,
     membership: Option<Membership>,
     answers_seen: u64,
     observed: Observed,
@@ -95,6 +100,10 @@ pub struct Reconciler<E, W, M> {
     settled: bool,
     /// Whether an answer of the world that says nothing new is news.
     hangs_on_answer: bool,
+    /// Of the last plan.
+    pending: BTreeMap<EntityId, Pending>,
+    /// Counts whatever may be worth another look.
+    changes: watch::Sender<u64>,
     report: Report,
 }
 
@@ -111,6 +120,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             clock,
             settings,
             intent: Intent::Run,
+            orders: Orders::default(),
             membership: None,
             answers_seen: 0,
             observed: Observed::default(),
@@ -123,6 +133,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             news: News::Any,
             settled: false,
             hangs_on_answer: true,
+            pending: BTreeMap::new(),
+            changes: watch::Sender::default(),
             report: Report::default(),
         }
     }
@@ -131,7 +143,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     /// decided yet.
     #[must_use]
     pub fn resume(mut self, inheritance: Inheritance) -> Self {
-        let Inheritance { observed, adoptions, arrivals } = inheritance;
+        let Inheritance { observed, adoptions, arrivals, orders } = inheritance;
+        self.orders = orders;
         let adopted = adoptions.len();
         self.observed = observed;
         self.resumed = arrivals.is_some();
@@ -160,6 +173,11 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         }
     }
 
+    /// Tells whenever another [`Look`] may be different.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// Runs until it was told to stop and no agent is left, or to leave the agents alone; returns
     /// which.
     pub async fn run(&mut self) -> Intent {
@@ -176,10 +194,15 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             }
             let settled = self.membership.as_ref().is_some_and(Membership::is_settled);
             self.world.rest(settled && !self.hangs_on_answer);
+            self.changes.send_modify(|changes| *changes += 1);
             if self.intent != Intent::Run && self.observed.agents.is_empty() {
                 return self.intent;
             }
-            let wake = self.wait().await;
+            let mut wake = self.wait().await;
+            // Nothing follows from being looked at.
+            while wake == Wake::Request && matches!(self.news, News::None) {
+                wake = self.wait().await;
+            }
             debug!(?wake, "woke");
         }
     }
@@ -209,6 +232,10 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 self.happened(&event, self.clock.now());
                 Wake::Agent
             }
+            Some(request) = self.sources.requests.recv() => {
+                self.answer(request);
+                Wake::Request
+            }
             Ok(()) = self.sources.intent.changed() => Wake::Intent,
             Ok(()) = self.sources.settings.changed() => Wake::Settings,
             Ok(()) = self.sources.view.changed() => Wake::World,
@@ -218,6 +245,64 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 Wake::Timer
             }
         }
+    }
+
+    fn answer(&mut self, request: Request) {
+        // Who asked and has gone away since needs no answer.
+        match request {
+            Request::Look(look) => {
+                let _ = look.send(self.look());
+            }
+            Request::Order { order, ids, done } => {
+                let _ = done.send(self.order(order, ids));
+            }
+        }
+    }
+
+    fn look(&mut self) -> Look {
+        Look {
+            now: self.clock.now(),
+            intent: self.intent,
+            desired: self.desired(),
+            observed: self.observed.clone(),
+            membership: self.membership.clone(),
+            entities: self.sources.view.borrow().latest.as_ref().map(|it| Arc::clone(&it.entities)),
+            pending: self.pending.clone(),
+            settings: Arc::clone(&self.settings),
+            orders: self.orders.clone(),
+        }
+    }
+
+    fn order(&mut self, order: Order, ids: BTreeSet<EntityId>) -> Result<(), Vec<EntityId>> {
+        let is_known = |id: &EntityId| {
+            self.membership.as_ref().is_some_and(|membership| membership.get(id).is_some())
+                || self.observed.agents.contains_key(id)
+                || self.orders.suspended.contains(id)
+        };
+        let unknown: Vec<_> = ids.iter().filter(|id| !is_known(id)).cloned().collect();
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
+        let now = self.clock.now();
+        for id in ids {
+            report::order(order, &id);
+            match order {
+                Order::Restart => {
+                    self.orders.restarts.insert(id, now);
+                }
+                Order::Suspend => {
+                    self.orders.suspended.insert(id);
+                }
+                Order::Resume => {
+                    self.orders.suspended.remove(&id);
+                }
+            }
+        }
+        self.memory.orders(&self.orders);
+        self.memory.commit();
+        self.desired = None;
+        self.news = News::Any;
+        Ok(())
     }
 
     /// Fetches all that is known by now.
@@ -319,14 +404,22 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         let Some(membership) = &self.membership else { return };
         for (id, member) in membership.iter() {
             if self.arrivals.get(id) != Some(&member.arrival) {
-                self.arrivals.insert(id.clone(), member.arrival);
+                if self.arrivals.insert(id.clone(), member.arrival).is_none() {
+                    report::seen(id, member.arrival);
+                }
                 self.memory.arrival(id, Some(member.arrival));
             }
+        }
+        let restarts = self.orders.restarts.len();
+        self.orders.restarts.retain(|id, _| membership.get(id).is_some());
+        if self.orders.restarts.len() != restarts {
+            self.memory.orders(&self.orders);
         }
         let memory = &self.memory;
         self.arrivals.retain(|id, _| {
             let stays = membership.get(id).is_some();
             if !stays {
+                report::left(id);
                 memory.arrival(id, None);
             }
             stays
@@ -379,9 +472,13 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 }
             };
             self.apply(&plan, now);
-            if let Some(agents) = &mut agents {
-                *agents = plan.actions.iter().map(|action| action.id.clone()).collect();
-            }
+            let is_forgotten = |action: &Action| matches!(action.verb, Verb::Forget { .. });
+            agents = match agents {
+                // Who is forgotten is a newcomer, if it is wanted all the same.
+                Some(_) if plan.actions.iter().any(is_forgotten) => None,
+                Some(_) => Some(plan.actions.iter().map(|action| action.id.clone()).collect()),
+                None => None,
+            };
             // A start opens nothing that was not open before.
             if plan.actions.iter().all(|action| matches!(action.verb, Verb::Start(_))) {
                 self.write_down();
@@ -399,6 +496,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         self.hangs_on_answer = plan.hangs_on_answer;
         self.settled = plan.pending.is_empty();
         self.report.pending(&plan.pending);
+        self.pending.clone_from(&plan.pending);
         plan
     }
 
@@ -411,6 +509,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         if !plan.pending.is_empty() {
             self.settled = false;
             self.report.pending(&plan.pending);
+            self.pending.clone_from(&plan.pending);
         }
         plan
     }
@@ -420,7 +519,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         let desired = self.desired.get_or_insert_with(|| {
             let rules = &settings.rules;
             let membership = self.membership.as_ref();
-            Arc::new(Desired::new(self.intent, rules, &settings.site, membership))
+            Arc::new(Desired::new(self.intent, rules, &settings.site, membership, &self.orders))
         });
         Arc::clone(desired)
     }

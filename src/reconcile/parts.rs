@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::discovery::{Discovery, View};
 use crate::executor::{Event, Identity, logs};
-use crate::plan::{Agent, Arrival, EntityId, Intent, Observed, Rules, RunId, Site};
+use crate::plan::{
+    Agent, Arrival, Desired, Entities, EntityId, Intent, Membership, Observed, Orders, Pending,
+    Rules, RunId, Site, Time,
+};
 
 /// What the configuration comes to at the moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +43,8 @@ pub struct Sources {
     pub synced: watch::Receiver<BTreeSet<PathBuf>>,
     /// What happened to agents.
     pub events: mpsc::UnboundedReceiver<Event>,
+    /// What is asked of it.
+    pub requests: mpsc::UnboundedReceiver<Request>,
 }
 
 /// Puts a question to the world that is asked after this moment.
@@ -63,6 +68,8 @@ pub trait Remember {
     fn over(&self, run: RunId);
     /// When an entity came; none: it has left.
     fn arrival(&self, id: &EntityId, arrival: Option<Arrival>);
+    /// What the user asked for, all of it.
+    fn orders(&self, orders: &Orders);
     /// Returns once it is written down.
     fn commit(&self);
 }
@@ -76,6 +83,58 @@ pub struct Inheritance {
     pub adoptions: BTreeMap<EntityId, Adopted>,
     /// When entities came; none: this is the first time, and they come now.
     pub arrivals: Option<BTreeMap<EntityId, Arrival>>,
+    /// What the user asked for.
+    pub orders: Orders,
+}
+
+/// What is asked of the loop while it runs.
+#[derive(Debug)]
+pub enum Request {
+    /// To be shown all that it knows.
+    Look(oneshot::Sender<Look>),
+    /// To do something for some entities.
+    Order {
+        /// What.
+        order: Order,
+        /// For whom.
+        ids: BTreeSet<EntityId>,
+        /// Told once it is written down, or else of the ids that are not known: nothing is done then.
+        done: oneshot::Sender<Result<(), Vec<EntityId>>>,
+    },
+}
+
+/// What can be asked for entities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Start its agent anew.
+    Restart,
+    /// Let it have no agent, until it is resumed.
+    Suspend,
+    /// Take that back.
+    Resume,
+}
+
+/// All that the loop knows at one moment.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// When that was.
+    pub now: Time,
+    /// What the user wants of the runner itself.
+    pub intent: Intent,
+    /// What should be.
+    pub desired: Arc<Desired>,
+    /// What is.
+    pub observed: Observed,
+    /// Who is in the world; none: it has never answered.
+    pub membership: Option<Membership>,
+    /// All entities of the world's latest answer; none: it has never answered.
+    pub entities: Option<Arc<Entities>>,
+    /// Who has no agent for now, and why.
+    pub pending: BTreeMap<EntityId, Pending>,
+    /// What the configuration comes to.
+    pub settings: Arc<Settings>,
+    /// What the user asked for.
+    pub orders: Orders,
 }
 
 /// The process of an agent that lives.
@@ -104,6 +163,10 @@ impl<M: Remember> Remember for Arc<M> {
 
     fn arrival(&self, id: &EntityId, arrival: Option<Arrival>) {
         (**self).arrival(id, arrival);
+    }
+
+    fn orders(&self, orders: &Orders) {
+        (**self).orders(orders);
     }
 
     fn commit(&self) {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::Order;
 use super::crashes::Crashes;
 use crate::executor::Event;
 use crate::plan::{
-    Action, Agent, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Outcome, Pending,
-    Phase, Plan, Refused, Rules, RunId, Start, StopReason, Stopping, Throttle, Time, Verb,
+    Action, Agent, Arrival, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Outcome,
+    Pending, Phase, Plan, Refused, Rules, RunId, Start, StopReason, Stopping, Throttle, Time, Verb,
 };
 
 /// Lines about single entities at one time; beyond that a count is given.
@@ -45,6 +46,7 @@ impl Report {
             | Pending::OverLimit
             | Pending::NoTemplate
             | Pending::Missing
+            | Pending::Suspended
             | Pending::Unsynced(_) => None,
         };
         // Of a thousand starts, most wait at each of a thousand passes.
@@ -68,7 +70,7 @@ impl Report {
                 Pending::NoTemplate => {
                     warn!(event = "agent.pending", entity = %id, reason = %why, "no agent");
                 }
-                Pending::LeasedElsewhere | Pending::Unsynced(_) => {
+                Pending::LeasedElsewhere | Pending::Suspended | Pending::Unsynced(_) => {
                     info!(event = "agent.pending", entity = %id, reason = %why, "no agent yet");
                 }
                 Pending::OverLimit | Pending::Missing | Pending::Turn(_) => {
@@ -249,6 +251,25 @@ pub(super) fn intent(intent: Intent, live: usize) {
         Intent::Leave => info!(event = "runner.leaving", live, "leaving all agents as they are"),
         Intent::Stop => info!(event = "runner.stopping", live, "stopping all agents"),
         Intent::Kill => warn!(event = "runner.killing", live, "killing all agents"),
+    }
+}
+
+/// Tells that an entity is in the world that was not, as far as is known.
+pub(super) fn seen(id: &EntityId, arrival: Arrival) {
+    debug!(event = "entity.seen", entity = %id, arrival = arrival.name(), "entity seen");
+}
+
+/// Tells that an entity is not in the world any more.
+pub(super) fn left(id: &EntityId) {
+    debug!(event = "entity.left", entity = %id, "entity has left the world");
+}
+
+/// Tells what the user asked for.
+pub(super) fn order(order: Order, id: &EntityId) {
+    match order {
+        Order::Restart => info!(event = "agent.restart_asked", entity = %id, "restart asked for"),
+        Order::Suspend => info!(event = "entity.suspended", entity = %id, "suspended"),
+        Order::Resume => info!(event = "entity.resumed", entity = %id, "resumed"),
     }
 }
 

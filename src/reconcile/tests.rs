@@ -61,6 +61,8 @@ impl Remember for NoMemory {
 
     fn arrival(&self, _: &EntityId, _: Option<Arrival>) {}
 
+    fn orders(&self, _: &Orders) {}
+
     fn commit(&self) {}
 }
 
@@ -81,6 +83,7 @@ struct Stage {
     view: watch::Sender<Arc<View>>,
     synced: watch::Sender<BTreeSet<PathBuf>>,
     events: mpsc::UnboundedSender<Event>,
+    requests: mpsc::UnboundedSender<Request>,
     told: mpsc::UnboundedReceiver<Told>,
     resting: watch::Receiver<bool>,
     task: JoinHandle<Intent>,
@@ -109,6 +112,7 @@ impl Stage {
         let (view, view_seen) = watch::channel(Arc::new(view));
         let (synced, synced_seen) = watch::channel(BTreeSet::new());
         let (events, events_seen) = mpsc::unbounded_channel();
+        let (requests, requests_seen) = mpsc::unbounded_channel();
         let (notes, told) = mpsc::unbounded_channel();
         let sources = Sources {
             settings: settings_seen,
@@ -116,6 +120,7 @@ impl Stage {
             view: view_seen,
             synced: synced_seen,
             events: events_seen,
+            requests: requests_seen,
         };
         let (rest, resting) = watch::channel(false);
         let notes = Notes(notes, rest);
@@ -129,6 +134,7 @@ impl Stage {
             view,
             synced,
             events,
+            requests,
             told,
             resting,
             task,
@@ -386,6 +392,8 @@ fn left_behind(phase: Phase) -> Inheritance {
         spec: Arc::new(spec),
         grace: Duration::from_secs(5),
         attempts: 2,
+        restarts: 0,
+        last_end: None,
         phase,
     };
     let identity = Identity { pid: 77, start: 1 };
@@ -398,6 +406,7 @@ fn left_behind(phase: Phase) -> Inheritance {
         },
         adoptions: [(alice, adopted)].into(),
         arrivals: Some(BTreeMap::new()),
+        orders: Orders::default(),
     }
 }
 
@@ -453,4 +462,56 @@ async fn agents_of_a_project_are_started_once_it_is_synced() {
     assert_eq!(stage.next().await, Told::Spawn(RunId(0), "alice".to_owned()));
     stage.synced.send_replace([dir].into());
     assert_eq!(stage.next().await, Told::Spawn(RunId(1), "bob".to_owned()));
+}
+
+impl Stage {
+    /// Asks for something, and returns what came of it.
+    async fn order(&self, order: Order, ids: &[&str]) -> Result<(), Vec<EntityId>> {
+        let ids = ids.iter().map(|id| EntityId::new(id).unwrap()).collect();
+        let (done, result) = tokio::sync::oneshot::channel();
+        self.requests.send(Request::Order { order, ids, done }).unwrap();
+        result.await.unwrap()
+    }
+
+    async fn look(&self) -> Look {
+        let (sender, look) = tokio::sync::oneshot::channel();
+        self.requests.send(Request::Look(sender)).unwrap();
+        look.await.unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_a_restart_gets_one_and_not_two() {
+    let mut stage = Stage::running(&["alice", "bob"]).await;
+    stage.order(Order::Restart, &["alice"]).await.unwrap();
+    assert_eq!(stage.next().await, Told::Terminate(RunId(0)));
+    stage.gone(0, Exit::Signal(15));
+    assert_eq!(stage.next().await, Told::Spawn(RunId(2), "alice".to_owned()));
+    stage.events.send(Event::Started { run: RunId(2), pid: 8 }).unwrap();
+    assert_eq!(stage.within(Duration::from_secs(60)).await, None);
+    let look = stage.look().await;
+    assert_eq!(look.observed.agents["alice"].restarts, 1);
+    assert_eq!(look.observed.agents["bob"].restarts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_suspended_has_no_agent_until_resumed() {
+    let mut stage = Stage::running(&["alice", "bob"]).await;
+    stage.order(Order::Suspend, &["alice"]).await.unwrap();
+    assert_eq!(stage.next().await, Told::Terminate(RunId(0)));
+    stage.gone(0, Exit::Signal(15));
+    assert_eq!(stage.within(Duration::from_secs(60)).await, None);
+    let look = stage.look().await;
+    assert_eq!(look.pending["alice"], Pending::Suspended);
+    assert!(!look.observed.agents.contains_key("alice"));
+    stage.order(Order::Resume, &["alice"]).await.unwrap();
+    assert_eq!(stage.next().await, Told::Spawn(RunId(2), "alice".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_done_for_anybody_if_one_is_not_known() {
+    let mut stage = Stage::running(&["alice"]).await;
+    let refused = stage.order(Order::Restart, &["alice", "nobody"]).await;
+    assert_eq!(refused, Err(vec![EntityId::new("nobody").unwrap()]));
+    assert_eq!(stage.within(Duration::from_secs(60)).await, None);
 }

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use crate::executor::{Identity, Record};
 use crate::fault::{self, Point};
-use crate::plan::{Agent, Arrival, EntityId, Phase, RunId};
+use crate::plan::{Agent, Arrival, EntityId, Orders, Phase, RunId};
 use crate::reconcile::Remember;
 
 /// The journal is written anew when it has grown to this many bytes, and to twice what it was
@@ -43,6 +43,8 @@ pub struct Memory {
     pub arrivals: BTreeMap<EntityId, Arrival>,
     /// The number of the next run.
     pub next_run: u64,
+    /// What the user asked for.
+    pub orders: Orders,
 }
 
 /// One line of the journal.
@@ -56,9 +58,23 @@ enum Fact {
     Arrived(EntityId, Arrival),
     Left(EntityId),
     NextRun(u64),
+    Orders(Orders),
 }
 
 impl Memory {
+    /// What the journal in this directory has, if there is one. Changes nothing: for who is not the
+    /// runner whose journal it is.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn peek(directory: &Path) -> io::Result<Self> {
+        match fs::read(directory.join("journal")) {
+            Ok(bytes) => Ok(replay(&bytes).memory),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The processes of agents of whom all is here that they carry in their environment.
     #[must_use]
     pub fn processes(&self) -> BTreeSet<Identity> {
@@ -95,6 +111,7 @@ impl Memory {
                 self.arrivals.remove(&id);
             }
             Fact::NextRun(next) => self.next_run = self.next_run.max(next),
+            Fact::Orders(orders) => self.orders = orders,
         }
     }
 
@@ -107,6 +124,12 @@ impl Memory {
             .chain(agents.map(|(id, agent)| Fact::Agent(id.clone(), Box::new(agent.clone()))))
             .chain(identities.map(|(run, identity)| Fact::Identity(*run, *identity)))
             .chain(arrivals.map(|(id, arrival)| Fact::Arrived(id.clone(), *arrival)))
+            .chain((self.orders != Orders::default()).then(|| Fact::Orders(self.orders.clone())))
+    }
+
+    /// What holds for any runner to come, whatever became of agents: times mean nothing to it.
+    fn lasting_orders(&self) -> Orders {
+        Orders { suspended: self.orders.suspended.clone(), restarts: BTreeMap::new() }
     }
 }
 
@@ -165,6 +188,7 @@ impl Journal {
             memory = Memory {
                 boot,
                 next_run: memory.next_run,
+                orders: memory.lasting_orders(),
                 arrivals: memory.arrivals,
                 ..Memory::default()
             };
@@ -182,10 +206,11 @@ impl Journal {
         self.inner().memory.clone()
     }
 
-    /// Forgets everything: a runner that ended in good order leaves nothing to take up.
+    /// Forgets all but who is suspended: a runner that ended in good order leaves nothing to take up.
     pub fn clear(&self) {
         let mut inner = self.inner();
-        inner.memory = Memory { boot: inner.memory.boot.clone(), ..Memory::default() };
+        let (boot, orders) = (inner.memory.boot.clone(), inner.memory.lasting_orders());
+        inner.memory = Memory { boot, orders, ..Memory::default() };
         let written = inner.write_anew();
         self.report(&written);
     }
@@ -257,6 +282,10 @@ impl Remember for Journal {
             Some(arrival) => Fact::Arrived(id.clone(), arrival),
             None => Fact::Left(id.clone()),
         });
+    }
+
+    fn orders(&self, orders: &Orders) {
+        self.learn(Fact::Orders(orders.clone()));
     }
 
     fn commit(&self) {

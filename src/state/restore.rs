@@ -68,7 +68,7 @@ pub fn restore(memory: Memory, survey: Survey, now: Time) -> Inheritance {
         }
     }
     let arrivals = knows.then_some(arrivals);
-    Inheritance { observed, adoptions: living, arrivals }
+    Inheritance { observed, adoptions: living, arrivals, orders: memory.orders }
 }
 
 /// An agent whose start was never reported runs, or did.
@@ -103,6 +103,8 @@ fn rebuild(found: &Found, now: Time) -> Agent {
         spec: Arc::new(spec(found)),
         grace: Duration::ZERO,
         attempts: 0,
+        restarts: 0,
+        last_end: None,
         phase: Phase::Running { run, pid: identity.pid, since: now, lease: Lease::Unknown },
     }
 }

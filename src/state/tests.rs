@@ -8,6 +8,7 @@ use super::journal::Memory;
 use super::*;
 use crate::executor::local::survey::{Found, Survey};
 use crate::executor::{Identity, Record};
+use crate::plan::Orders;
 use crate::plan::fixture::{entity, site, template};
 use crate::plan::{
     Agent, AgentSpec, Arrival, Ended, EntityId, Exit, Lease, Outcome, Phase, RunId, Time,
@@ -25,6 +26,8 @@ fn agent(name: &str, phase: Phase) -> Agent {
         spec: Arc::new(AgentSpec::resolve(&template("default"), &entity(name), &site())),
         grace: Duration::from_secs(5),
         attempts: 2,
+        restarts: 3,
+        last_end: None,
         phase,
     }
 }
@@ -56,6 +59,10 @@ fn filled(dir: &Path) -> Memory {
     journal.over(RunId(8));
     journal.forgotten(&id("carol"));
     journal.arrival(&id("carol"), None);
+    journal.orders(&Orders {
+        suspended: [id("dave")].into(),
+        restarts: [(id("alice"), Time::from_millis(7))].into(),
+    });
     journal.commit();
     journal.memory()
 }

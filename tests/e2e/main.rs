@@ -9,6 +9,7 @@
 mod churn;
 mod command_line;
 mod confinement;
+mod control;
 mod damage;
 mod demo;
 mod faults;

@@ -140,7 +140,8 @@ fn temporary(dir: &Path) -> Vec<PathBuf> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|entry| entry.path())
     };
-    let lasting = ["journal", "lock"].map(|name| dir.join("state").join(name));
+    let lasting =
+        ["journal", "lock", "events", "events.1"].map(|name| dir.join("state").join(name));
     let state = files(dir.join("state")).filter(|path| !lasting.contains(path));
     let copies =
         files(dir.join("logs")).filter(|path| path.extension().is_some_and(|it| it == "copy"));

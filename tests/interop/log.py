@@ -37,6 +37,7 @@ class Ev:
     PENDING = "agent.pending"
     CONFIG_APPLIED = "config.applied"
     CONFIG_REJECTED = "config.rejected"
+    CONTROL_REFUSED = "control.refused"
     WORLD_CONNECTED = "world.connected"
     WORLD_LOST = "world.lost"
     WORLD_WAITING = "world.waiting"

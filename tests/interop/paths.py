@@ -7,7 +7,7 @@ from pathlib import Path
 
 INTEROP = Path(__file__).resolve().parent
 ROOT = INTEROP.parent.parent
-PROTO = ROOT / "proto" / "world.proto"
+PROTOS = [ROOT / "proto" / "world.proto", ROOT / "proto" / "runner" / "v1" / "control.proto"]
 PROJECT = INTEROP / "project"
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()

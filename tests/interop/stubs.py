@@ -1,4 +1,4 @@
-"""Generates the Python side of `proto/world.proto` into the target directory.
+"""Generates the Python side of the files in `proto/` into the target directory.
 
 Run as a program it builds them; imported, `build()` does, unless they are up to date. They are
 never committed: the contract is the `.proto`, and whatever follows from it is made from it.
@@ -12,12 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from paths import BUILD, PROTO, STUBS
+from paths import BUILD, PROTOS, STUBS
 
 
 def build() -> Path:
     """Makes sure that the stubs are there and belong to the `.proto`; returns their directory."""
-    digest = hashlib.sha256(PROTO.read_bytes()).hexdigest()
+    digest = hashlib.sha256(b"".join(proto.read_bytes() for proto in PROTOS)).hexdigest()
     stamp = STUBS / "digest"
     if stamp.is_file() and stamp.read_text() == digest:
         return STUBS
@@ -34,15 +34,16 @@ def build() -> Path:
 def _generate(into: Path) -> None:
     from grpc_tools import protoc
 
-    arguments = [
-        "protoc",
-        f"--proto_path={PROTO.parent}",
-        f"--python_out={into}",
-        f"--grpc_python_out={into}",
-        PROTO.name,
-    ]
-    if protoc.main(arguments) != 0:
-        raise RuntimeError(f"protoc could not read {PROTO.name}")
+    for proto in PROTOS:
+        arguments = [
+            "protoc",
+            f"--proto_path={proto.parent}",
+            f"--python_out={into}",
+            f"--grpc_python_out={into}",
+            proto.name,
+        ]
+        if protoc.main(arguments) != 0:
+            raise RuntimeError(f"protoc could not read {proto.name}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ mod run;
 mod start;
 pub mod survey;
 mod tree;
+mod usage;
 
 use std::collections::HashMap;
 use std::fs;
@@ -43,6 +44,7 @@ use crate::plan::RunId;
 
 pub use self::log_name::log_name;
 pub use self::tree::{CannotContain, Containment, Trees};
+pub use self::usage::{Usage, usage};
 
 /// Starts agents as children of this process, each the leader of its own process group.
 ///

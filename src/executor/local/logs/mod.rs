@@ -26,7 +26,7 @@ mod stir;
 
 pub use header::{HEAD, header_line};
 pub(super) use open::{Opened, open};
-pub use read::{joined, tail};
+pub use read::{joined, tail, tail_of};
 pub use rotator::{Rotator, Settings, Status};
 
 /// How much of what agents write is kept.

@@ -35,7 +35,15 @@ pub fn joined(log_dir: &Path, entity: &EntityId) -> io::Result<Vec<u8>> {
 /// # Errors
 /// If there is no log, or it cannot be read.
 pub fn tail(log_dir: &Path, entity: &EntityId, most: u64) -> io::Result<String> {
-    let mut file = File::open(log_dir.join(log_name(entity)))?;
+    tail_of(&log_dir.join(log_name(entity)), most)
+}
+
+/// The same of the log at this path.
+///
+/// # Errors
+/// If there is no log, or it cannot be read.
+pub fn tail_of(log: &Path, most: u64) -> io::Result<String> {
+    let mut file = File::open(log)?;
     let begin = file.metadata()?.len().saturating_sub(most);
     file.seek(SeekFrom::Start(begin))?;
     let mut last = Vec::new();

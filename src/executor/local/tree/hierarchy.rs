@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Pid;
+
 /// The mounts of the hierarchy (v1) of a controller; of cgroup v2, if none is named, beside which
 /// v1 may be mounted too (a hybrid hierarchy).
 pub(super) fn mounts(controller: Option<&str>) -> io::Result<Vec<Mount>> {
@@ -16,6 +18,13 @@ pub(super) fn mounts(controller: Option<&str>) -> io::Result<Vec<Mount>> {
 /// The path of this process's cgroup in such a hierarchy; none if there is no such hierarchy.
 pub(super) fn own(controller: Option<&str>) -> io::Result<Option<PathBuf>> {
     Ok(parse_own(&fs::read_to_string("/proc/self/cgroup")?, controller))
+}
+
+/// The directory of the cgroup that a process is in.
+pub(super) fn of(pid: Pid) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).ok()?;
+    let path = parse_own(&text, None)?;
+    mounts(None).ok()?.iter().find_map(|mount| mount.directory_of(&path))
 }
 
 /// A mount of a hierarchy.

@@ -27,6 +27,7 @@ use crate::plan::{Exit, RunId};
 
 pub(super) use cgroup::Cgroup;
 use cgroup::Events;
+pub(super) use trees::members_beside;
 pub use trees::{CannotContain, Containment, Trees};
 
 /// The signal by which the kernel frees memory.

@@ -1,13 +1,13 @@
 //! How the trees of one runner's agents are held, and what is left of those of the runner before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -39,6 +39,9 @@ pub enum Containment {
     /// By process groups: who clears its environment and leaves its parents escapes.
     ProcessGroup,
 }
+
+/// What the names of all directories of ours begin with.
+const HOME_PREFIX: &str = "runner-";
 
 /// Whom process groups do not hold, in words.
 const ESCAPE: &str = "a process is not found that clears its environment, leaves its group, \
@@ -376,10 +379,20 @@ impl Discarded {
     }
 }
 
+/// All processes of the agent that this one is of; none if they are not held by a cgroup of ours.
+pub(in crate::executor::local) fn members_beside(pid: Pid) -> Option<HashSet<Pid>> {
+    let dir = hierarchy::of(pid)?;
+    if !dir.parent()?.file_name()?.to_str()?.starts_with(HOME_PREFIX) {
+        return None;
+    }
+    let cgroup = Cgroup::open(dir)?;
+    Some(cgroup.members().ok()?.into_iter().collect())
+}
+
 /// What the directory of all trees of a runner is called. A state directory has one runner, so
 /// nobody else's is called the same.
 fn home_name(instance: &str) -> String {
-    format!("runner-{:016x}", fnv1a(instance.as_bytes()))
+    format!("{HOME_PREFIX}{:016x}", fnv1a(instance.as_bytes()))
 }
 
 /// The first place where agents can be held: below the own cgroup, which is ours if it was

@@ -1,0 +1,30 @@
+use super::*;
+
+#[test]
+fn columns_are_as_wide_as_their_widest_words_on_the_screen() {
+    let mut table = Table::new(&["NAME", "PHASE"]);
+    table.row(["狼".to_owned(), "Running".to_owned()]);
+    table.row(["a\u{1b}[31mb".to_owned(), "-".to_owned()]);
+    let text = table.render(false);
+    assert_eq!(text, "NAME           PHASE\n狼             Running\na\\u{1b}[31mb   -\n");
+    assert!(table.render(true).contains("\u{1b}[32mRunning\u{1b}[0m"));
+}
+
+#[test]
+fn spans_and_sizes() {
+    for (ms, text) in [
+        (0, "0s"),
+        (119_999, "119s"),
+        (125_000, "2m5s"),
+        (3_600_000, "60m"),
+        (7_260_000, "2h1m"),
+        (172_800_000, "2d"),
+    ] {
+        assert_eq!(span(ms), text);
+    }
+    for (size, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (64 << 20, "64.0 MiB")] {
+        assert_eq!(bytes(size), text);
+    }
+    assert_eq!(timestamp(1_700_000_000_123).unwrap(), "2023-11-14T22:13:20.123Z");
+    assert_eq!(timestamp(0), None);
+}

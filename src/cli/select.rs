@@ -1,0 +1,59 @@
+//! Which agents or entities are meant: names, globs, and `-l template=…,type=…,phase=…`.
+
+use clap::Args;
+
+use crate::proto::control as pb;
+
+/// Which ones. All of them where nothing is said.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Selection {
+    /// Names, in which `*` stands for any characters and `?` for one.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Only these: `template=NAME`, `type=NAME`, `phase=NAME`, several with commas.
+    #[arg(long = "selector", short = 'l', value_name = "KEY=VALUE", value_delimiter = ',', value_parser = condition)]
+    conditions: Vec<(Key, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Template,
+    Type,
+    Phase,
+}
+
+fn condition(text: &str) -> Result<(Key, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write `key=value`")?;
+    let key = match key.trim() {
+        "template" => Key::Template,
+        "type" => Key::Type,
+        "phase" => Key::Phase,
+        other => return Err(format!("`{other}` is none of `template`, `type`, `phase`")),
+    };
+    Ok((key, value.trim().to_owned()))
+}
+
+impl Selection {
+    /// Whether nothing is said.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.conditions.is_empty()
+    }
+
+    pub(super) fn selector(&self) -> pb::Selector {
+        let of = |wanted| {
+            let fitting = self.conditions.iter().filter(move |(key, _)| *key == wanted);
+            fitting.map(|(_, value)| value.clone()).collect()
+        };
+        pb::Selector {
+            names: self.names.clone(),
+            templates: of(Key::Template),
+            types: of(Key::Type),
+            phases: of(Key::Phase),
+        }
+    }
+
+    /// The names that are meant as they are.
+    pub(super) fn plain_names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str).filter(|name| !name.contains(['*', '?']))
+    }
+}

@@ -1,0 +1,100 @@
+//! The control API: who asks a running instance what is going on, and tells it what to do.
+//!
+//! ```text
+//! CLI, scripts ──gRPC──► control.sock ──► service ──Request──► the loop, between two passes
+//!                                            │ ▲
+//!                                            │ └── feed (one look for all watchers)
+//!                                            └───► events
+//! ```
+//!
+//! Nothing here is on the way of a pass: the loop is asked for a look when somebody wants one, and
+//! turning it into an answer is done here. `client.rs` is the other end, for our own verbs.
+
+pub mod client;
+mod explain;
+mod feed;
+mod selector;
+mod service;
+mod socket;
+mod status;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::Server;
+
+use crate::events::Events;
+use crate::proto::control as pb;
+use crate::proto::control::runner_server::RunnerServer;
+use crate::reconcile::Request;
+use feed::Feed;
+use service::Service;
+
+/// The name of the socket in the state directory.
+pub const SOCKET: &str = "control.sock";
+
+/// What the API can be asked that is not the loop's to do.
+#[derive(Debug)]
+pub enum Ask {
+    /// To read the configuration file now.
+    Reload(oneshot::Sender<pb::ReloadResponse>),
+    /// To end, with the agents or without them.
+    Stop {
+        /// Whether the agents run on.
+        leave_agents: bool,
+    },
+}
+
+/// What the API is about, and whom it asks.
+#[derive(Debug)]
+pub struct Instance {
+    /// What it is called.
+    pub name: String,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// The loop.
+    pub requests: mpsc::UnboundedSender<Request>,
+    /// When another look may be different.
+    pub changes: watch::Receiver<u64>,
+    /// What happened.
+    pub events: Events,
+    /// Who carries out the rest.
+    pub asks: mpsc::UnboundedSender<Ask>,
+}
+
+/// Serves the API in the state directory, until it is dropped.
+///
+/// # Errors
+/// If there can be no socket.
+pub async fn serve(instance: Instance) -> io::Result<()> {
+    let path = instance.state_dir.join(SOCKET);
+    let instance = Arc::new(instance);
+    let feed = Feed::start(Arc::clone(&instance));
+    let service = Service::new(instance, feed);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<RunnerServer<Service>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(io::Error::other)?;
+    let peers = UnboundedReceiverStream::new(socket::accept(&path)?);
+    Server::builder()
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(RunnerServer::new(service))
+        .serve_with_incoming(peers)
+        .await
+        .map_err(io::Error::other)
+}
+
+/// Removes the socket.
+pub fn close(state_dir: &Path) {
+    // A stale one is replaced by the next runner.
+    let _ = std::fs::remove_file(state_dir.join(SOCKET));
+}

@@ -1,0 +1,418 @@
+//! The methods of the API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::explain::{MOST, explain};
+use super::feed::{Feed, Moment, difference, look};
+use super::selector::{is_pattern, selects};
+use super::status::{View, intent, policy};
+use super::{Ask, Instance};
+use crate::clock::wall_time;
+use crate::events::{Record, read};
+use crate::executor::{log_name, usage};
+use crate::plan::EntityId;
+use crate::proto::control as pb;
+use crate::reconcile::{Look, Order, Request as LoopRequest};
+
+/// How many answers a watcher may be behind, before it is given no more until it has read one.
+const AHEAD: usize = 4;
+
+/// How many events are told of an agent, where nobody says how many.
+const FEW_EVENTS: usize = 20;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Answers for one instance.
+#[derive(Clone, Debug)]
+pub(super) struct Service {
+    instance: Arc<Instance>,
+    feed: Arc<Feed>,
+    started_at_ms: i64,
+}
+
+impl Service {
+    pub(super) fn new(instance: Arc<Instance>, feed: Arc<Feed>) -> Self {
+        let now = wall_time().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started_at_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        Self { instance, feed, started_at_ms }
+    }
+
+    async fn look(&self) -> Result<Look, Status> {
+        look(&self.instance).await.ok_or_else(ending)
+    }
+
+    async fn events(
+        &self,
+        limit: usize,
+        wanted: impl Fn(&Record) -> bool + Send + 'static,
+    ) -> Result<Vec<Record>, Status> {
+        let (events, dir) = (self.instance.events.clone(), self.instance.state_dir.clone());
+        let reading = move || {
+            events.flush();
+            read(&dir, limit, wanted)
+        };
+        let read = spawn_blocking(reading).await.map_err(|_| ending())?;
+        read.map_err(|error| Status::internal(format!("the events cannot be read: {error}")))
+    }
+
+    async fn order(&self, order: Order, request: pb::OrderRequest) -> Answer<pb::OrderResponse> {
+        let selector = request.selector.unwrap_or_default();
+        let ids = self.look().await.and_then(|look| meant(&View::of(&look), &selector))?;
+        let names = ids.iter().map(ToString::to_string).collect();
+        let (done, result) = oneshot::channel();
+        let request = LoopRequest::Order { order, ids, done };
+        self.instance.requests.send(request).map_err(|_| ending())?;
+        match result.await.map_err(|_| ending())? {
+            Ok(()) => Ok(Response::new(pb::OrderResponse { names })),
+            Err(unknown) => Err(not_found(unknown.iter().map(ToString::to_string))),
+        }
+    }
+}
+
+fn ending() -> Status {
+    Status::unavailable("the runner is about to end")
+}
+
+fn not_found(names: impl IntoIterator<Item = String>) -> Status {
+    let names: Vec<_> = names.into_iter().map(|name| format!("{name:?}")).collect();
+    Status::not_found(format!("there is no entity {} in this world", names.join(", ")))
+}
+
+fn id(name: &str) -> Result<EntityId, Status> {
+    EntityId::new(name).map_err(|why| Status::invalid_argument(format!("{name:?}: {why}")))
+}
+
+/// Who is meant by an order: those that are named, known or not, and those that fit.
+fn meant(view: &View<'_>, selector: &pb::Selector) -> Result<BTreeSet<EntityId>, Status> {
+    let all = view.entities();
+    let fits = |entity: &pb::Entity| {
+        let about = (entity.name.as_str(), &*entity.template, &*entity.r#type, &*entity.phase);
+        selects(Some(selector), about)
+    };
+    let mut ids = BTreeSet::new();
+    for entity in all.iter().filter(|entity| fits(entity)) {
+        ids.insert(id(&entity.name)?);
+    }
+    let suspended = view.look.orders.suspended.iter();
+    let away = suspended.filter(|id| selects(Some(selector), (id.as_str(), "", "", "")));
+    ids.extend(away.cloned());
+    for name in selector.names.iter().filter(|name| !is_pattern(name)) {
+        ids.insert(id(name)?);
+    }
+    if ids.is_empty() {
+        return Err(Status::not_found("nobody is selected"));
+    }
+    Ok(ids)
+}
+
+fn select(selector: Option<&pb::Selector>, agent: &pb::Agent) -> bool {
+    selects(selector, (&agent.name, &agent.template, &agent.r#type, &agent.phase))
+}
+
+fn event(record: Record) -> pb::Event {
+    let Record { seq, at_ms, level, kind, entity, message, reason, fields } = record;
+    pb::Event {
+        sequence: seq,
+        at_ms,
+        level,
+        kind,
+        name: entity,
+        message,
+        reason,
+        fields: fields.into_iter().collect(),
+    }
+}
+
+/// Whether an event is about somebody who is selected. Of an event the name is known only.
+fn concerns(selector: Option<&pb::Selector>, since_ms: i64, record: &Record) -> bool {
+    let names = selector.map_or(&[][..], |selector| &selector.names);
+    record.at_ms > since_ms
+        && (names.is_empty()
+            || names.iter().any(|pattern| super::selector::matches(pattern, &record.entity)))
+}
+
+fn limit(asked: u32) -> usize {
+    if asked == 0 { usize::MAX } else { asked as usize }
+}
+
+#[tonic::async_trait]
+impl pb::runner_server::Runner for Service {
+    type WatchAgentsStream = Answers<pb::AgentsChanged>;
+    type WatchEventsStream = Answers<pb::EventHappened>;
+
+    async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Answer<pb::Status> {
+        let look = self.look().await?;
+        let view = View::of(&look);
+        let mut phases: BTreeMap<String, u32> = BTreeMap::new();
+        for agent in look.observed.agents.values() {
+            *phases.entry(super::status::phase(&agent.phase).to_owned()).or_default() += 1;
+        }
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let contact = look.observed.contact;
+        let instance = &self.instance;
+        Ok(Response::new(pb::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            name: instance.name.clone(),
+            config_path: instance.config.display().to_string(),
+            state_dir: instance.state_dir.display().to_string(),
+            log_dir: look.settings.log_dir.display().to_string(),
+            started_at_ms: self.started_at_ms,
+            intent: intent(look.intent).to_owned(),
+            config_generation: look.settings.generation,
+            world: Some(pb::World {
+                server: look.settings.site.server.clone(),
+                reachable: contact.reachable,
+                answered_at_ms: contact.asked.map_or(0, |asked| view.at(asked)),
+                entities: look.entities.as_ref().map_or(0, |entities| count(entities.len())),
+            }),
+            phases: phases.into_iter().collect(),
+            pending: count(look.pending.len()),
+            suspended: count(look.orders.suspended.len()),
+            conditions: view.instance_conditions(),
+        }))
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<pb::ListAgentsRequest>,
+    ) -> Answer<pb::ListAgentsResponse> {
+        let pb::ListAgentsRequest { selector, usage: measured } = request.into_inner();
+        let look = self.look().await?;
+        let view = View::of(&look);
+        let mut agents: Vec<_> =
+            view.agents().filter(|agent| select(selector.as_ref(), agent)).collect();
+        if measured {
+            let measure = move || {
+                for agent in &mut agents {
+                    agent.usage = used(agent.pid);
+                }
+                agents
+            };
+            agents = spawn_blocking(measure).await.map_err(|_| ending())?;
+        }
+        Ok(Response::new(pb::ListAgentsResponse { agents }))
+    }
+
+    async fn watch_agents(
+        &self,
+        request: Request<pb::ListAgentsRequest>,
+    ) -> Answer<Self::WatchAgentsStream> {
+        let selector = request.into_inner().selector;
+        let mut moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        tokio::spawn(async move {
+            let mut last: Option<Arc<Moment>> = None;
+            while moments.changed().await.is_ok() {
+                // Only now, as who does not read needs nothing prepared.
+                let Ok(permit) = sender.reserve().await else { return };
+                let now = Arc::clone(&moments.borrow_and_update());
+                let of = |agents: &[Arc<pb::Agent>]| {
+                    let selected = agents.iter().filter(|agent| select(selector.as_ref(), agent));
+                    selected.map(|agent| pb::Agent::clone(agent)).collect::<Vec<_>>()
+                };
+                let kinds = pb::agents_changed::Kind::Sync;
+                let message = |kind, agents| pb::AgentsChanged { kind: i32::from(kind), agents };
+                match last.replace(Arc::clone(&now)) {
+                    // What came between was not seen.
+                    Some(last) if now.number == last.number + 1 => {
+                        let (changed, gone) = difference(&last, &now);
+                        let (changed, gone) = (of(&changed), of(&gone));
+                        if changed.is_empty() {
+                            drop(permit);
+                        } else {
+                            permit.send(Ok(message(pb::agents_changed::Kind::Changed, changed)));
+                        }
+                        if !gone.is_empty() {
+                            let gone = message(pb::agents_changed::Kind::Gone, gone);
+                            if sender.send(Ok(gone)).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                    Some(_) | None => permit.send(Ok(message(kinds, of(&now.agents)))),
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn describe_agent(
+        &self,
+        request: Request<pb::DescribeAgentRequest>,
+    ) -> Answer<pb::AgentDescription> {
+        let pb::DescribeAgentRequest { name, events } = request.into_inner();
+        let id = id(&name)?;
+        let look = self.look().await?;
+        let view = View::of(&look);
+        let is_there = look.entities.as_ref().is_some_and(|all| all.get(id.as_str()).is_some());
+        let agent = look.observed.agents.get(&id);
+        let suspended = look.orders.suspended.contains(&id);
+        if agent.is_none() && view.want(&id).is_none() && !is_there && !suspended {
+            return Err(not_found([name]));
+        }
+        let limit = if events == 0 { FEW_EVENTS } else { events as usize };
+        let told = self.events(limit, move |record| record.entity == name).await?;
+        let want = view.want(&id);
+        let spec = agent.map(|agent| &agent.spec).or_else(|| want.map(|want| &want.spec));
+        let grace = agent.map(|agent| agent.grace).unwrap_or_default();
+        let described = agent.map(|agent| {
+            let told = view.agent(&id, agent);
+            pb::Agent { usage: used(told.pid), ..told }
+        });
+        Ok(Response::new(pb::AgentDescription {
+            agent: described,
+            entity: Some(view.entity(&id)),
+            command: spec.map_or_else(Vec::new, |spec| spec.argv.clone()),
+            environment: spec.map_or_else(Vec::new, |spec| spec.env.keys().cloned().collect()),
+            cwd: spec.map_or_else(String::new, |spec| spec.cwd.display().to_string()),
+            chosen_by: want.map_or_else(String::new, |want| want.chosen_by.to_string()),
+            grace_ms: i64::try_from(grace.as_millis()).unwrap_or(i64::MAX),
+            restart_policy: want.map_or("", |want| policy(want.template.restart)).to_owned(),
+            limits: spec.map_or_else(String::new, |spec| spec.confinement.limits.to_string()),
+            conditions: view.conditions(&id),
+            events: told.into_iter().map(event).collect(),
+            log_path: look.settings.log_dir.join(log_name(&id)).display().to_string(),
+        }))
+    }
+
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Answer<pb::Explanation> {
+        let name = request.into_inner().name;
+        let id = id(&name)?;
+        let told = self.events(MOST, move |record| record.entity == name).await?;
+        let look = self.look().await?;
+        Ok(Response::new(pb::Explanation { steps: explain(&View::of(&look), &id, &told) }))
+    }
+
+    async fn list_entities(
+        &self,
+        request: Request<pb::ListEntitiesRequest>,
+    ) -> Answer<pb::ListEntitiesResponse> {
+        let selector = request.into_inner().selector;
+        let look = self.look().await?;
+        let selected = |entity: &pb::Entity| {
+            let about = (entity.name.as_str(), &*entity.template, &*entity.r#type, &*entity.phase);
+            selects(selector.as_ref(), about)
+        };
+        let entities = View::of(&look).entities().into_iter().filter(selected).collect();
+        Ok(Response::new(pb::ListEntitiesResponse { entities }))
+    }
+
+    async fn list_templates(
+        &self,
+        _: Request<pb::ListTemplatesRequest>,
+    ) -> Answer<pb::ListTemplatesResponse> {
+        let look = self.look().await?;
+        Ok(Response::new(pb::ListTemplatesResponse { templates: View::of(&look).templates() }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Answer<pb::ListEventsResponse> {
+        let pb::ListEventsRequest { selector, since_ms, limit: most } = request.into_inner();
+        let wanted = move |record: &Record| concerns(selector.as_ref(), since_ms, record);
+        let events = self.events(limit(most), wanted).await?;
+        let events = events.into_iter().map(event).collect();
+        Ok(Response::new(pb::ListEventsResponse { events }))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        let pb::ListEventsRequest { selector, since_ms, limit: most } = request.into_inner();
+        // First the watch, then the past: what happens in between is in both, and told once.
+        let mut happening = self.instance.events.watch();
+        let past = selector.clone();
+        let wanted = move |record: &Record| concerns(past.as_ref(), since_ms, record);
+        let past = self.events(limit(most), wanted).await?;
+        let mut last = past.last().map_or(0, |record| record.seq);
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        tokio::spawn(async move {
+            let happened =
+                |missed, record| pb::EventHappened { missed, event: Some(event(record)) };
+            for record in past {
+                if sender.send(Ok(happened(0, record))).await.is_err() {
+                    return;
+                }
+            }
+            let mut missed = 0;
+            loop {
+                let next = tokio::select! {
+                    next = happening.recv() => next,
+                    () = sender.closed() => return,
+                };
+                match next {
+                    Ok(record) if record.seq <= last => {}
+                    Ok(record) => {
+                        last = record.seq;
+                        if concerns(selector.as_ref(), since_ms, &record) {
+                            let told =
+                                happened(std::mem::take(&mut missed), Record::clone(&record));
+                            if sender.send(Ok(told)).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                    Err(RecvError::Lagged(count)) => missed += count,
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn restart_agents(
+        &self,
+        request: Request<pb::OrderRequest>,
+    ) -> Answer<pb::OrderResponse> {
+        self.order(Order::Restart, request.into_inner()).await
+    }
+
+    async fn suspend_entities(
+        &self,
+        request: Request<pb::OrderRequest>,
+    ) -> Answer<pb::OrderResponse> {
+        self.order(Order::Suspend, request.into_inner()).await
+    }
+
+    async fn resume_entities(
+        &self,
+        request: Request<pb::OrderRequest>,
+    ) -> Answer<pb::OrderResponse> {
+        self.order(Order::Resume, request.into_inner()).await
+    }
+
+    async fn reload(&self, _: Request<pb::ReloadRequest>) -> Answer<pb::ReloadResponse> {
+        let (done, outcome) = oneshot::channel();
+        self.instance.asks.send(Ask::Reload(done)).map_err(|_| ending())?;
+        Ok(Response::new(outcome.await.map_err(|_| ending())?))
+    }
+
+    async fn stop(&self, request: Request<pb::StopRequest>) -> Answer<pb::StopResponse> {
+        let leave_agents = request.into_inner().leave_agents;
+        self.instance.asks.send(Ask::Stop { leave_agents }).map_err(|_| ending())?;
+        Ok(Response::new(pb::StopResponse {}))
+    }
+}
+
+fn used(pid: u32) -> Option<pb::Usage> {
+    let usage = usage(pid)?;
+    Some(pb::Usage {
+        cpu_ms: u64::try_from(usage.cpu.as_millis()).unwrap_or(u64::MAX),
+        memory_bytes: usage.memory,
+        processes: u32::try_from(usage.processes).unwrap_or(u32::MAX),
+    })
+}

@@ -1,0 +1,362 @@
+//! What the API says of agents and entities, from what the loop knows. The one file of the server
+//! that knows the generated types of both sides.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::clock::wall_time;
+use crate::plan::membership::Member;
+use crate::plan::{
+    Agent, Arrival, EntityId, Intent, Lease, Membership, Pending, Phase, RestartPolicy, Time, Want,
+    Wants,
+};
+use crate::proto::control as pb;
+use crate::reconcile::Look;
+
+/// What the loop knows, with the time of day beside its own.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) look: &'a Look,
+    /// Milliseconds since 1970, at the time of the look.
+    now_ms: i64,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(look: &'a Look) -> Self {
+        let now = wall_time().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { look, now_ms: millis(now) }
+    }
+
+    /// The time of day at that time.
+    pub(super) fn at(&self, time: Time) -> i64 {
+        let now = self.look.now;
+        if time > now { self.now_ms + millis(time - now) } else { self.now_ms - millis(now - time) }
+    }
+
+    pub(super) fn want(&self, id: &EntityId) -> Option<&'a Want> {
+        match &self.look.desired.wants {
+            Wants::Unknown => None,
+            Wants::Known { agents, .. } => agents.get(id),
+        }
+    }
+
+    pub(super) fn agents(&self) -> impl Iterator<Item = pb::Agent> {
+        self.look.observed.agents.iter().map(|(id, agent)| self.agent(id, agent))
+    }
+
+    pub(super) fn agent(&self, id: &EntityId, agent: &Agent) -> pb::Agent {
+        let rules = &self.look.settings.rules;
+        let ended = agent.ended().or(agent.last_end.as_ref());
+        let (next, next_at) = self.next(agent);
+        pb::Agent {
+            name: id.to_string(),
+            r#type: self.kind(id).to_owned(),
+            template: agent.template.clone(),
+            phase: phase(&agent.phase).to_owned(),
+            ready: self.is_ready(agent),
+            reason: self.reason(agent),
+            restarts: agent.restarts,
+            attempts: agent.attempts,
+            max_attempts: rules.backoff.max_attempts,
+            pid: pid(&agent.phase),
+            run: agent.run().map_or(0, |run| run.0),
+            started_at_ms: agent.since().map_or(0, |since| self.at(since)),
+            last_exit: ended.map_or_else(String::new, |ended| ended.how.to_string()),
+            last_exit_at_ms: ended.map_or(0, |ended| self.at(ended.at)),
+            next,
+            next_at_ms: next_at.map_or(0, |at| self.at(at)),
+            lease: lease(&agent.phase).to_owned(),
+            incarnation: agent.incarnation,
+            suspended: self.look.orders.suspended.contains(id),
+            usage: None,
+        }
+    }
+
+    fn kind(&self, id: &EntityId) -> &str {
+        let member = self.look.membership.as_ref().and_then(|membership| membership.get(id));
+        member.map_or("", |member| &member.entity.kind)
+    }
+
+    /// Whether it runs and, where leases are watched, its entity has one.
+    fn is_ready(&self, agent: &Agent) -> bool {
+        match agent.phase {
+            Phase::Running { lease, .. } => {
+                self.look.settings.rules.lease_health.is_none() || lease == Lease::Held
+            }
+            Phase::Starting { .. }
+            | Phase::Stopping(_)
+            | Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => false,
+        }
+    }
+
+    /// Why an agent is as it is, in a sentence; empty where there is nothing to explain.
+    pub(super) fn reason(&self, agent: &Agent) -> String {
+        match &agent.phase {
+            Phase::Starting { .. } => String::new(),
+            Phase::Running { lease, .. } => match lease.gone() {
+                Some((lasted, _)) if self.look.settings.rules.lease_health.is_some() => {
+                    format!("its entity has had no lease for {}", seconds(lasted))
+                }
+                Some(_) | None => String::new(),
+            },
+            Phase::Stopping(stopping) => stopping.why.to_string(),
+            Phase::Stopped { why } => why.to_string(),
+            Phase::Exited(ended) => format!("{}; the world is asked whether it was why", ended.how),
+            Phase::AwaitingWorld { ended, why, .. } => format!("{}; {why}", ended.how),
+            Phase::BackingOff { ended, .. }
+            | Phase::Completed { ended }
+            | Phase::Failed { ended } => ended.how.to_string(),
+        }
+    }
+
+    /// What is done next without anybody's doing.
+    fn next(&self, agent: &Agent) -> (String, Option<Time>) {
+        let backoff = &self.look.settings.rules.backoff;
+        match &agent.phase {
+            Phase::BackingOff { until, .. } => {
+                let (attempt, of) = (agent.attempts, backoff.max_attempts);
+                (format!("restart {attempt} of {of}"), Some(*until))
+            }
+            Phase::AwaitingWorld { retry_at, .. } => {
+                ("restart when the world answers, or else".to_owned(), Some(*retry_at))
+            }
+            Phase::Stopping(stopping) => match stopping.deadline {
+                Some(deadline) if !stopping.killed => ("SIGKILL".to_owned(), Some(deadline)),
+                Some(_) | None => (String::new(), None),
+            },
+            Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => (String::new(), None),
+        }
+    }
+
+    pub(super) fn entities(&self) -> Vec<pb::Entity> {
+        let membership = self.look.membership.iter().flat_map(Membership::iter);
+        membership.map(|(id, _)| self.entity(id)).collect()
+    }
+
+    /// What is known of an entity; of one that is none, that it is not there.
+    pub(super) fn entity(&self, id: &EntityId) -> pb::Entity {
+        let member = self.look.membership.as_ref().and_then(|membership| membership.get(id));
+        let agent = self.look.observed.agents.get(id);
+        let reason = match agent {
+            Some(agent) => self.reason(agent),
+            None => self.why_none(id),
+        };
+        pb::Entity {
+            name: id.to_string(),
+            r#type: self.kind(id).to_owned(),
+            tags: member.map_or_else(Vec::new, |member| member.entity.tags.clone()),
+            incarnation: member.map_or(0, |member| member.entity.spawn_tick),
+            arrival: member.map_or("", |member| member.arrival.name()).to_owned(),
+            present: member.is_some_and(Member::present),
+            leased: member.is_some_and(|member| member.entity.leased),
+            suspended: self.look.orders.suspended.contains(id),
+            template: self.want(id).map_or_else(String::new, |want| want.template.name.clone()),
+            phase: agent.map_or("", |agent| phase(&agent.phase)).to_owned(),
+            reason,
+        }
+    }
+
+    /// Why an entity has no agent.
+    pub(super) fn why_none(&self, id: &EntityId) -> String {
+        let look = self.look;
+        let rules = &look.settings.rules;
+        if let Some(pending) = look.pending.get(id) {
+            return match pending {
+                Pending::OverLimit => {
+                    format!("max_agents = {} are there already", rules.max_agents)
+                }
+                Pending::LeasedElsewhere
+                | Pending::NoTemplate
+                | Pending::Missing
+                | Pending::Suspended
+                | Pending::Turn(_)
+                | Pending::Unsynced(_) => pending.to_string(),
+            };
+        }
+        if look.intent != Intent::Run {
+            return "the runner is stopping".to_owned();
+        }
+        let Some(membership) = &look.membership else {
+            return "the world has not answered yet, so nobody knows who is there".to_owned();
+        };
+        let is_there = look.entities.as_ref().is_some_and(|all| all.get(id.as_str()).is_some());
+        match (membership.get(id), is_there) {
+            (Some(member), _) if rules.choose(&member.entity, member.arrival).is_none() => {
+                if rules.auto_discover {
+                    "no template serves the entity".to_owned()
+                } else {
+                    "no template is named after it, and runner.auto_discover is false".to_owned()
+                }
+            }
+            (Some(_), _) => "it is about to get one".to_owned(),
+            (None, true) if !rules.jit.enabled => {
+                "it came after the world's first answer, and jit.enabled is false".to_owned()
+            }
+            (None, true) => "there are more entities than are remembered".to_owned(),
+            (None, false) => "the world has no such entity".to_owned(),
+        }
+    }
+
+    /// What is odd about an agent or its entity.
+    pub(super) fn conditions(&self, id: &EntityId) -> Vec<pb::Condition> {
+        let mut all = Vec::new();
+        if let Some(agent) = self.look.observed.agents.get(id) {
+            let ready = self.is_ready(agent);
+            let message = self.reason(agent);
+            all.push(condition("Ready", ready, phase(&agent.phase), message));
+        }
+        let member = self.look.membership.as_ref().and_then(|membership| membership.get(id));
+        if let Some(member) = member.filter(|member| !member.present()) {
+            let (missing, of) = (member.missing, self.look.settings.rules.removal.confirmations);
+            let message = format!("{missing} good answers in a row lack it; it is gone after {of}");
+            all.push(condition("Missing", true, "NotInAnswer", message));
+        }
+        if let Some(message) = self.held() {
+            all.push(condition("RemovalHeld", true, "TooManyAtOnce", message));
+        }
+        if self.look.orders.suspended.contains(id) {
+            let message = "it gets no agent until it is resumed".to_owned();
+            all.push(condition("Suspended", true, "Asked", message));
+        }
+        all
+    }
+
+    /// That nobody is removed for now, if that is so.
+    pub(super) fn held(&self) -> Option<String> {
+        let hold = self.look.membership.as_ref().and_then(Membership::hold)?;
+        let left = (hold.since + self.look.settings.rules.removal.hold) - self.look.now;
+        Some(format!(
+            "the world's answers would remove {} agents at once; they have to stand for another {}",
+            hold.agents,
+            seconds(left)
+        ))
+    }
+
+    /// What is odd about the instance.
+    pub(super) fn instance_conditions(&self) -> Vec<pb::Condition> {
+        let contact = self.look.observed.contact;
+        let (reason, message) = if contact.reachable {
+            ("Answers", String::new())
+        } else {
+            let server = &self.look.settings.site.server;
+            ("Silent", format!("the world at {server} does not answer; nobody is stopped for that"))
+        };
+        let mut all = vec![condition("WorldReachable", contact.reachable, reason, message)];
+        all.extend(
+            self.held().map(|message| condition("RemovalHeld", true, "TooManyAtOnce", message)),
+        );
+        all
+    }
+
+    pub(super) fn templates(&self) -> Vec<pb::Template> {
+        let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+        for agent in self.look.observed.agents.values() {
+            let (agents, ready) = counts.entry(&agent.template).or_default();
+            *agents += 1;
+            *ready += u32::from(self.is_ready(agent));
+        }
+        let templates = self.look.settings.rules.templates.iter();
+        templates
+            .map(|template| {
+                let (agents, ready) =
+                    counts.get(template.name.as_str()).copied().unwrap_or_default();
+                pb::Template {
+                    name: template.name.clone(),
+                    command: template.command().join(" "),
+                    r#match: template
+                        .matcher
+                        .as_ref()
+                        .map_or_else(String::new, ToString::to_string),
+                    restart_policy: policy(template.restart).to_owned(),
+                    agents,
+                    ready,
+                }
+            })
+            .collect()
+    }
+}
+
+fn condition(kind: &str, status: bool, reason: &str, message: String) -> pb::Condition {
+    pb::Condition { r#type: kind.to_owned(), status, reason: reason.to_owned(), message }
+}
+
+pub(super) const fn policy(policy: RestartPolicy) -> &'static str {
+    match policy {
+        RestartPolicy::Always => "always",
+        RestartPolicy::OnFailure => "on-failure",
+        RestartPolicy::Never => "never",
+    }
+}
+
+/// The name of a phase, as the API has it.
+pub(super) const fn phase(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Starting { .. } => "Starting",
+        Phase::Running { .. } => "Running",
+        Phase::Stopping(_) => "Stopping",
+        Phase::Stopped { .. } => "Stopped",
+        Phase::Exited(_) => "Exited",
+        Phase::BackingOff { .. } => "BackingOff",
+        Phase::AwaitingWorld { .. } => "AwaitingWorld",
+        Phase::Completed { .. } => "Completed",
+        Phase::Failed { .. } => "Failed",
+    }
+}
+
+const fn pid(phase: &Phase) -> u32 {
+    match phase {
+        Phase::Running { pid, .. } => *pid,
+        Phase::Starting { .. }
+        | Phase::Stopping(_)
+        | Phase::Stopped { .. }
+        | Phase::Exited(_)
+        | Phase::BackingOff { .. }
+        | Phase::AwaitingWorld { .. }
+        | Phase::Completed { .. }
+        | Phase::Failed { .. } => 0,
+    }
+}
+
+const fn lease(phase: &Phase) -> &'static str {
+    let Phase::Running { lease, .. } = phase else { return "" };
+    match lease {
+        Lease::Unseen => "unseen",
+        Lease::Held => "held",
+        Lease::Unknown => "unknown",
+        Lease::Gone { .. } => "gone",
+    }
+}
+
+pub(super) const fn intent(intent: Intent) -> &'static str {
+    match intent {
+        Intent::Run => "run",
+        Intent::Stop => "stop",
+        Intent::Kill => "kill",
+        Intent::Leave => "leave",
+    }
+}
+
+pub(super) const fn arrival(arrival: Arrival) -> &'static str {
+    match arrival {
+        Arrival::First => "was in the world's first answer",
+        Arrival::Late => "came after the world's first answer",
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
