@@ -10,6 +10,7 @@ mod get;
 mod instance;
 mod limits;
 mod logging;
+mod logs;
 mod operate;
 mod output;
 mod plan;
@@ -67,6 +68,8 @@ enum Verb {
     Why(describe::WhyArgs),
     /// Show what happened, across restarts of the runner.
     Events(events::Args),
+    /// Show what agents wrote.
+    Logs(logs::Args),
     /// Start agents anew.
     Restart(operate::RestartArgs),
     /// Let entities have no agent, until they are resumed.
@@ -97,6 +100,7 @@ impl Verb {
             | Self::Describe(_)
             | Self::Why(_)
             | Self::Events(_)
+            | Self::Logs(_)
             | Self::Restart(_)
             | Self::Suspend(_)
             | Self::Resume(_)
@@ -151,6 +155,7 @@ pub fn main() -> ExitCode {
         Verb::Describe(args) => describe::run(&args),
         Verb::Why(args) => describe::why(&args),
         Verb::Events(args) => events::run(&args),
+        Verb::Logs(args) => logs::run(&args),
         Verb::Restart(args) => operate::restart(&args),
         Verb::Suspend(args) => operate::suspend(&args),
         Verb::Resume(args) => operate::resume(&args),

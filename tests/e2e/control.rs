@@ -272,3 +272,102 @@ fn a_reload_tells_what_came_of_it_and_a_stop_leaves_whom_it_is_to() {
     assert_eq!(runner.process.ended(), Some(0));
     assert_eq!(runner.agents(), []);
 }
+
+/// A process whose lines are read as they come, and that is ended with the test.
+struct Reader(std::process::Child, std::io::Lines<std::io::BufReader<std::process::ChildStdout>>);
+
+impl Reader {
+    fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        command.args(args).current_dir(dir).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+        Self(child, std::io::BufRead::lines(stdout))
+    }
+
+    fn line(&mut self) -> String {
+        self.1.next().unwrap().unwrap()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_follower_reads_each_line_once_through_rotations_and_deaths() {
+    let world = Scripted::start(vec![controllable("alice")]);
+    // What it writes goes on where the one before it ended.
+    let script = "while :; do n=$((n+1)); echo \"line $n of $$ xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"; \
+                  sleep 0.002; done";
+    let config = format!(
+        "[runner]\nserver = \"{}\"\ninitial_backoff_ms = 10\n[agents.default]\n\
+         command = [\"sh\", \"-c\", {script:?}]\n[logs]\nmax_bytes = \"8KiB\"\nkeep = 1000\n",
+        world.address
+    );
+    let mut runner = Runner::start(&config);
+    runner.pids(0, &["alice"]);
+    let mut follower =
+        Reader::start(runner.dir.path(), &["logs", "-f", "alice", "--state-dir", "state"]);
+    let mut last: (String, u64) = (String::new(), 0);
+    let mut heads = 0;
+    let mut follow = |lines: usize, heads_wanted: u64| {
+        let mut read = 0;
+        while read < lines || heads < heads_wanted {
+            let line = follower.line();
+            if line.starts_with("--- runner: ") {
+                heads += 1;
+                last = (String::new(), 0);
+                continue;
+            }
+            let words: Vec<_> = line.split(' ').collect();
+            let (number, pid) = (words[1].parse().unwrap(), words[3].to_owned());
+            let expected =
+                if last.0.is_empty() { (pid.clone(), 1) } else { (last.0.clone(), last.1 + 1) };
+            assert_eq!((pid.clone(), number), expected, "{line}");
+            last = (pid, number);
+            read += 1;
+        }
+    };
+    follow(300, 1);
+    let segments = || {
+        let logs = std::fs::read_dir(runner.dir.path().join("logs")).unwrap();
+        logs.filter(|file| file.as_ref().unwrap().file_name().to_str().unwrap().contains(".log.0"))
+            .count()
+    };
+    eventually("rotations", || segments() > 1);
+    follow(600, 1);
+    data(&runner, &["restart", "alice"]);
+    follow(200, 2);
+    runner.kill();
+    follow(200, 2);
+    runner.start_again();
+    runner.process.event_of_all(0, "runner.resumed");
+    follow(600, 2);
+    drop(follower);
+
+    let all = data(&runner, &["logs", "alice"]);
+    assert_eq!(all.lines().filter(|line| line.starts_with("--- runner: ")).count(), 2);
+    let previous = data(&runner, &["logs", "alice", "--previous", "--tail", "1", "--prefix"]);
+    assert!(previous.starts_with("alice | line "), "{previous}");
+    let dir = runner.dir.path().to_owned();
+    let kept = tempfile::tempdir().unwrap();
+    let copied = kept.path().join("logs");
+    data(&runner, &["suspend", "alice"]);
+    runner.process.event(0, "agent.gone", "alice");
+    let status = Command::new("cp").arg("-r").arg(dir.join("logs")).arg(&copied).status().unwrap();
+    assert!(status.success());
+    runner.stop();
+    // Without a runner, from the files.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    command.args(["logs", "alice", "--tail", "1", "--log-dir"]).arg(&copied);
+    let (code, stdout, _) = said(&command.output().unwrap());
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("line "), "{stdout}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    command.args(["logs", "nobody", "--log-dir"]).arg(&copied);
+    assert_eq!(said(&command.output().unwrap()).0, Some(1));
+}

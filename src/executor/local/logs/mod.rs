@@ -13,6 +13,7 @@
 
 mod dir;
 mod fault;
+mod follow;
 mod header;
 mod live;
 mod look;
@@ -24,6 +25,7 @@ mod rotate;
 mod rotator;
 mod stir;
 
+pub use follow::{Follower, Writes};
 pub use header::{HEAD, header_line};
 pub(super) use open::{Opened, open};
 pub use read::{joined, tail, tail_of};

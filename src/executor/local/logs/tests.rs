@@ -17,6 +17,7 @@ use super::look::{Found, Lookout};
 use super::*;
 use crate::plan::{EntityId, Time};
 
+mod follow;
 mod header;
 mod look;
 mod model;
