@@ -31,6 +31,9 @@ pub(super) struct GetArgs {
     /// Go on showing what changes (agents and events).
     #[arg(long, short)]
     watch: bool,
+    /// Measure the processes of agents: their processor time and memory. `-o wide` does.
+    #[arg(long)]
+    usage: bool,
     /// By what agents are sorted.
     #[arg(long, value_enum, default_value = "name")]
     sort_by: SortBy,
@@ -166,14 +169,13 @@ fn in_words(phase: &str) -> String {
 }
 
 fn agents_request(selection: &Selection, output: Output) -> pb::ListAgentsRequest {
-    let usage = output != Output::Name && output != Output::Table;
-    pb::ListAgentsRequest { selector: Some(selection.selector()), usage }
+    pb::ListAgentsRequest { selector: Some(selection.selector()), usage: output == Output::Wide }
 }
 
 async fn agents(mut client: Client, args: &GetArgs) -> Result<Ending, Status> {
     let output = args.shown.output;
     let mut asked = agents_request(&args.selection, output);
-    asked.usage |= matches!(args.sort_by, SortBy::Cpu | SortBy::Memory);
+    asked.usage |= args.usage || matches!(args.sort_by, SortBy::Cpu | SortBy::Memory);
     let mut agents = client.list_agents(asked).await?.into_inner().agents;
     sort(&mut agents, args.sort_by);
     let missing = missing(&args.selection, agents.iter().map(|agent| agent.name.as_str()));

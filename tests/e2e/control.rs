@@ -78,7 +78,8 @@ fn what_there_is_as_tables_and_for_programs() {
     let crasher = &list["items"][2];
     assert_eq!(crasher["lastExit"]["how"], "exit code 5");
     assert_eq!((&crasher["attempts"], &crasher["ready"]), (&2.into(), &false.into()));
-    let alice = &list["items"][0];
+    let measured = json(&runner, &["get", "agents", "alice", "--usage"]);
+    let alice = &measured["items"][0];
     assert_eq!(alice["usage"]["processes"], 1);
     assert!(alice["usage"]["memoryBytes"].as_u64().unwrap() > 0);
     assert!(runner.agent_pids().contains(&alice["pid"].as_u64().unwrap()));

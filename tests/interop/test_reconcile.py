@@ -243,7 +243,7 @@ def test_hostile_ids_are_data_and_unusable_ones_harm_nobody(tmp_path: Path) -> N
             assert runner.count(Ev.STARTED) == len(hostile), "a duplicate is one entity"
     outside = {path.name for path in tmp_path.iterdir()} - {"config.toml", "logs", "state"}
     assert outside == set(), "nothing was written beside the logs and the state"
-    assert {path.name for path in (tmp_path / "state").iterdir()} == {"journal", "lock"}
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {"events", "journal", "lock"}
     assert all(path.is_file() for path in runner.log_dir.iterdir())
 
 

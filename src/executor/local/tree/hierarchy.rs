@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use rustix::process::Pid;
 
@@ -24,7 +25,9 @@ pub(super) fn own(controller: Option<&str>) -> io::Result<Option<PathBuf>> {
 pub(super) fn of(pid: Pid) -> Option<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).ok()?;
     let path = parse_own(&text, None)?;
-    mounts(None).ok()?.iter().find_map(|mount| mount.directory_of(&path))
+    // Asked of a thousand at once; nobody mounts it elsewhere meanwhile.
+    static MOUNTS: LazyLock<Vec<Mount>> = LazyLock::new(|| mounts(None).unwrap_or_default());
+    MOUNTS.iter().find_map(|mount| mount.directory_of(&path))
 }
 
 /// A mount of a hierarchy.
