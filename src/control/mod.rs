@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Server;
 
@@ -73,6 +74,9 @@ pub struct Instance {
 /// If there can be no socket.
 pub async fn serve(instance: Instance) -> io::Result<()> {
     let path = instance.state_dir.join(SOCKET);
+    let mut accepted = socket::accept(&path)?;
+    // Nothing is made ready for who does not come.
+    let Some(first) = accepted.recv().await else { return Ok(()) };
     let instance = Arc::new(instance);
     let feed = Feed::start(Arc::clone(&instance));
     let service = Service::new(instance, feed);
@@ -83,7 +87,7 @@ pub async fn serve(instance: Instance) -> io::Result<()> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(io::Error::other)?;
-    let peers = UnboundedReceiverStream::new(socket::accept(&path)?);
+    let peers = tokio_stream::once(first).chain(UnboundedReceiverStream::new(accepted));
     Server::builder()
         .add_service(health)
         .add_service(reflection)

@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -30,6 +31,9 @@ pub use store::read;
 
 /// How many events a watcher may be behind, before it misses some.
 const BEHIND: usize = 1024;
+
+/// What happens within this time is written together.
+const TOGETHER: Duration = Duration::from_millis(10);
 
 /// One thing that happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +98,10 @@ impl Events {
         thread::Builder::new().name("events".to_owned()).spawn(move || {
             let mut waiting = Vec::new();
             while let Ok(first) = inlet.0.recv() {
+                // Much happens at once, and a thread that sleeps need not be woken for each of it.
+                if matches!(first, Told::Happened(_)) {
+                    thread::sleep(TOGETHER);
+                }
                 let mut flushed = Vec::new();
                 for told in std::iter::once(first).chain(inlet.0.try_iter()) {
                     match told {
