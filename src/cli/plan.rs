@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser;
+use litemap::LiteMap;
 use tokio::sync::watch;
 
 use super::file::{ConfigFile, Loaded};
@@ -178,7 +179,7 @@ fn observed(
 fn spec(found: &Found, want: Option<&Want>) -> Arc<AgentSpec> {
     let running = AgentSpec {
         argv: found.argv.clone(),
-        env: BTreeMap::new(),
+        env: LiteMap::new(),
         cwd: found.cwd.clone(),
         confinement: confinement(found),
     };

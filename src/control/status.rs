@@ -46,7 +46,7 @@ impl<'a> View<'a> {
 
     pub(super) fn agent(&self, id: &EntityId, agent: &Agent) -> pb::Agent {
         let rules = &self.look.settings.rules;
-        let ended = agent.ended().or(agent.last_end.as_ref());
+        let ended = agent.ended().or(agent.last_end.as_deref());
         let (next, next_at) = self.next(agent);
         pb::Agent {
             name: id.to_string(),

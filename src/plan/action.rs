@@ -138,7 +138,7 @@ impl Observed {
                 let before = self.agents.remove(id);
                 let before = before.filter(|agent| agent.incarnation == start.incarnation);
                 let restarts = before.as_ref().map_or(0, |agent| agent.restarts + 1);
-                let last_end = before.and_then(|agent| agent.ended().cloned());
+                let last_end = before.and_then(|agent| agent.ended().cloned().map(Box::new));
                 let agent = Agent {
                     incarnation: start.incarnation,
                     template: start.template.clone(),

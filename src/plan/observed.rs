@@ -50,7 +50,7 @@ pub struct Agent {
     pub restarts: u64,
     /// How the run before this one ended by itself, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_end: Option<Ended>,
+    pub last_end: Option<Box<Ended>>,
     /// Where it stands.
     pub phase: Phase,
 }

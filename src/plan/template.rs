@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use super::confinement::Confinement;
@@ -306,7 +307,7 @@ pub struct AgentSpec {
     /// Program and arguments; not empty.
     pub argv: Vec<String>,
     /// Variables set on top of those that are inherited.
-    pub env: BTreeMap<String, String>,
+    pub env: LiteMap<String, String>,
     /// The working directory.
     pub cwd: PathBuf,
     /// What it gets of the runner's own, and what it is kept from.
@@ -398,7 +399,7 @@ fn fill(element: &str, index: usize, entity: &Entity, site: &Site) -> String {
 /// What may stand in a template's `command`.
 pub const PLACEHOLDERS: [&str; 4] = ["{entity_id}", "{entity_type}", "{server}", "{runner}"];
 
-fn environment(template: &Template, entity: &Entity, site: &Site) -> BTreeMap<String, String> {
+fn environment(template: &Template, entity: &Entity, site: &Site) -> LiteMap<String, String> {
     let mut env = BTreeMap::from([
         // Without it Python keeps its last lines to itself when it is killed.
         ("PYTHONUNBUFFERED".to_owned(), "1".to_owned()),
@@ -413,7 +414,8 @@ fn environment(template: &Template, entity: &Entity, site: &Site) -> BTreeMap<St
         ("RUNNER_ENTITY_TYPE".to_owned(), entity.kind.to_string()),
         ("RUNNER_SERVER".to_owned(), site.server.clone()),
     ]);
-    env
+    // There is one of it for each agent, so it is to be small.
+    env.into_iter().collect()
 }
 
 fn text(path: &Path) -> String {

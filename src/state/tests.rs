@@ -70,7 +70,7 @@ fn filled(dir: &Path) -> Memory {
 fn found(name: &str, run: u64, pid: u32) -> Found {
     let spec = AgentSpec::resolve(&template("default"), &entity(name), &site());
     let names = spec.env.keys().map(String::as_str).collect::<Vec<_>>().join(",");
-    let mut env = spec.env.clone();
+    let mut env = BTreeMap::from_iter(spec.env.clone());
     env.extend(
         [
             ("RUNNER_RUN", run.to_string()),

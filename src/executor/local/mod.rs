@@ -27,6 +27,7 @@ use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_channel::mpsc::unbounded;
 use rustix::process::Signal;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +36,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use self::group::Groups;
 use self::leader::Leader;
 use self::reaper::Reaper;
-use self::run::{Order, adopt, supervise};
+use self::run::{Order, OrdersFor, OrdersTo, adopt, supervise};
 use self::tree::Tree;
 use super::gate::Births;
 use super::{Adoption, Event, Executor, Record, SpawnRequest};
@@ -65,7 +66,7 @@ struct Shared {
     record: Arc<dyn Record>,
     events: UnboundedSender<Event>,
     /// The runs that are not over; none once they were given up.
-    runs: Mutex<Option<HashMap<RunId, UnboundedSender<Order>>>>,
+    runs: Mutex<Option<HashMap<RunId, OrdersTo>>>,
 }
 
 impl Local {
@@ -111,15 +112,15 @@ impl Local {
     fn order(&self, run: RunId, order: Order) {
         if let Some(orders) = self.shared.runs().as_ref().and_then(|runs| runs.get(&run)) {
             // It fails if the run was over a moment ago: then there is nothing to do.
-            let _ = orders.send(order);
+            let _ = orders.unbounded_send(order);
         }
     }
 }
 
 impl Local {
     /// What the run's task is told from here on.
-    fn orders_for(&self, run: RunId) -> UnboundedReceiver<Order> {
-        let (sender, orders) = mpsc::unbounded_channel();
+    fn orders_for(&self, run: RunId) -> OrdersFor {
+        let (sender, orders) = unbounded();
         if let Some(runs) = &mut *self.shared.runs() {
             runs.insert(run, sender);
         }
@@ -158,7 +159,7 @@ impl Executor for Local {
 }
 
 impl Shared {
-    fn runs(&self) -> MutexGuard<'_, Option<HashMap<RunId, UnboundedSender<Order>>>> {
+    fn runs(&self) -> MutexGuard<'_, Option<HashMap<RunId, OrdersTo>>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender};
 use rustix::process::{Pid, Signal};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -25,6 +25,10 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// What can be told as an exit if the system does not say.
 const UNKNOWN: Exit = Exit::Unknown;
+
+/// Of channels, those that cost an agent least: one is there for each, and hardly ever used.
+pub(super) type OrdersFor = UnboundedReceiver<Order>;
+pub(super) type OrdersTo = UnboundedSender<Order>;
 
 /// What the task of a run is told to do. It waits in the channel until there is a process.
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +56,7 @@ enum Phase<'a> {
 }
 
 /// Starts the process, and sees it through.
-pub(super) async fn supervise(
-    request: SpawnRequest,
-    orders: UnboundedReceiver<Order>,
-    shared: Arc<Shared>,
-) {
+pub(super) async fn supervise(request: SpawnRequest, orders: OrdersFor, shared: Arc<Shared>) {
     let run = request.run;
     // In boxes, as there is a task for each agent, which is as large as the largest thing that it
     // ever waits for, and nearly always waits for the exit of a leader.
@@ -73,7 +73,7 @@ pub(super) async fn supervise(
 /// Takes charge of a process that another runner started.
 pub(super) async fn adopt(
     (adoption, mut leader): (Adoption, io::Result<Option<Leader>>),
-    orders: UnboundedReceiver<Order>,
+    orders: OrdersFor,
     shared: Arc<Shared>,
 ) {
     let run = adoption.run;
@@ -98,7 +98,7 @@ pub(super) async fn adopt(
 }
 
 /// Sees a process through to its end, and carries out the orders about it.
-async fn see_through(run: RunId, tree: Tree, orders: UnboundedReceiver<Order>, shared: &Shared) {
+async fn see_through(run: RunId, tree: Tree, orders: OrdersFor, shared: &Shared) {
     let groups = &shared.groups;
     let mut orders = Orders { run, groups, receiver: orders, terminated: false, killed: false };
     match orders.heed_until(tree.leader_exited(), &tree, Phase::Led).await {
@@ -141,7 +141,7 @@ fn marks(run: RunId, instance: &str) -> Vec<String> {
 }
 
 /// Ends what a leader left behind that ended while no runner was there.
-async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, shared: &Shared) {
+async fn orphans(adoption: Adoption, mut orders: OrdersFor, shared: &Shared) {
     let run = adoption.run;
     let pid = i32::try_from(adoption.identity.pid).ok().and_then(Pid::from_raw);
     let cgroup = shared.trees.find(run);
@@ -166,7 +166,7 @@ async fn orphans(adoption: Adoption, mut orders: UnboundedReceiver<Order>, share
         }
         tokio::select! {
             _ended = left.ended() => {}
-            Some(order) = orders.recv() => {
+            Ok(order) = orders.recv() => {
                 let signs = signs(left.strays().unwrap_or_default());
                 let now = others(cgroup.as_ref(), (pid, signs), &shared.groups).await;
                 if let Ok(Some(now)) = now {
@@ -216,7 +216,7 @@ async fn emptied(orders: &mut Orders<'_>, tree: &Tree, shared: &Shared, exit: Ex
 struct Orders<'a> {
     run: RunId,
     groups: &'a Groups,
-    receiver: UnboundedReceiver<Order>,
+    receiver: OrdersFor,
     terminated: bool,
     killed: bool,
 }
@@ -230,7 +230,7 @@ impl Orders<'_> {
                 // An exit goes first: a SIGTERM to a zombie would reach nobody, and be lost.
                 biased;
                 output = &mut done => return output,
-                Some(order) = self.receiver.recv() => {
+                Ok(order) = self.receiver.recv() => {
                     if matches!(phase, Phase::Led) {
                         Box::pin(self.note_strays(tree)).await;
                     }

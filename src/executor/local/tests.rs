@@ -89,7 +89,7 @@ impl Rig {
             entity: EntityId::new("alice").unwrap(),
             spec: AgentSpec {
                 argv: argv.iter().map(ToString::to_string).collect(),
-                env: [("AGENT".to_owned(), "yes".to_owned())].into(),
+                env: [("AGENT".to_owned(), "yes".to_owned())].into_iter().collect(),
                 cwd: self.temp.path().to_owned(),
                 confinement: Confinement::default(),
             },

@@ -744,7 +744,7 @@ fn a_lease_that_was_seen_missing_before_the_start_is_not_held_against_the_agent(
 fn what_one_change_is_of_is_told_exactly() {
     let spec = |argv: &str, env: &str, cwd: &str| AgentSpec {
         argv: vec![argv.to_owned()],
-        env: [("A".to_owned(), env.to_owned())].into(),
+        env: [("A".to_owned(), env.to_owned())].into_iter().collect(),
         cwd: cwd.into(),
         confinement: Confinement::default(),
     };

@@ -23,10 +23,10 @@ pub(super) fn own(controller: Option<&str>) -> io::Result<Option<PathBuf>> {
 
 /// The directory of the cgroup that a process is in.
 pub(super) fn of(pid: Pid) -> Option<PathBuf> {
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).ok()?;
-    let path = parse_own(&text, None)?;
     // Asked of a thousand at once; nobody mounts it elsewhere meanwhile.
     static MOUNTS: LazyLock<Vec<Mount>> = LazyLock::new(|| mounts(None).unwrap_or_default());
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).ok()?;
+    let path = parse_own(&text, None)?;
     MOUNTS.iter().find_map(|mount| mount.directory_of(&path))
 }
 

@@ -10,7 +10,7 @@ fn request(argv: &[&str], reason: &str) -> SpawnRequest {
         entity: EntityId::new("x").unwrap(),
         spec: AgentSpec {
             argv: argv.iter().map(ToString::to_string).collect(),
-            env: [("TOKEN".to_owned(), "secret".to_owned())].into(),
+            env: [("TOKEN".to_owned(), "secret".to_owned())].into_iter().collect(),
             cwd: "/".into(),
             confinement: Confinement::default(),
         },
