@@ -10,9 +10,9 @@ use super::limits::Host;
 use super::mistakes::{Mistake, Span};
 use super::reach::{self, Rule};
 use super::section::{Found, Section, Word};
-use super::{command, confinement, settings};
+use super::{command, confinement, rollout, settings};
 use crate::plan::template::DEFAULT_TEMPLATE;
-use crate::plan::{Confinement, Launch, Launcher, Matcher, RestartPolicy, Template};
+use crate::plan::{Confinement, Launch, Launcher, Matcher, RestartPolicy, RolloutPolicy, Template};
 
 const MODULE: &str = "agents.random_agent";
 
@@ -23,6 +23,7 @@ pub(super) struct Inherited<'a> {
     pub(super) restart: RestartPolicy,
     pub(super) grace: Duration,
     pub(super) confinement: Confinement,
+    pub(super) rollout: RolloutPolicy,
     pub(super) host: Host<'a>,
 }
 
@@ -60,6 +61,7 @@ fn implicit(inherited: &Inherited<'_>) -> Template {
         restart: inherited.restart,
         grace: inherited.grace,
         confinement: inherited.confinement.clone(),
+        rollout: inherited.rollout,
     }
 }
 
@@ -84,6 +86,7 @@ fn template(
         restart: settings::restart(section).unwrap_or(inherited.restart),
         grace: section.millis("shutdown_grace_ms", 0, grace).value,
         confinement: confinement::read(section, &inherited.confinement, &inherited.host),
+        rollout: rollout::read(section, inherited.rollout),
     }
 }
 

@@ -8,6 +8,7 @@ pub(super) enum Table {
     Template,
     Match,
     Limits,
+    Rollout,
     Jit,
     Health,
     Discovery,
@@ -20,12 +21,13 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Root,
         Self::Runner,
         Self::Template,
         Self::Match,
         Self::Limits,
+        Self::Rollout,
         Self::Jit,
         Self::Health,
         Self::Discovery,
@@ -78,6 +80,7 @@ impl Table {
                 "no_new_privs",
                 "limits",
                 "limits_mode",
+                "rollout",
             ],
             Self::Template => &[
                 "module",
@@ -93,9 +96,11 @@ impl Table {
                 "group",
                 "no_new_privs",
                 "limits",
+                "rollout",
             ],
             Self::Match => &["types", "tags"],
             Self::Limits => &["memory", "cpu", "pids", "nofile"],
+            Self::Rollout => &["max_unavailable", "min_ready_ms", "pause_on_failure"],
             Self::Jit => &["enabled", "template", "watch_interval_ms"],
             Self::Health => &["lease", "lease_grace_ms"],
             Self::Discovery => &["timeout_ms", "removal_confirmations", "hold_fraction", "hold_ms"],
@@ -118,6 +123,7 @@ impl Table {
             Self::Template => "[agents.<name>]",
             Self::Match => "match = { ... }",
             Self::Limits => "limits = { ... }",
+            Self::Rollout => "rollout = { ... }",
             Self::Jit => "[jit]",
             Self::Health => "[health]",
             Self::Discovery => "[discovery]",

@@ -20,6 +20,7 @@ mod locate;
 mod mistakes;
 mod near;
 mod reach;
+mod rollout;
 mod section;
 mod server;
 mod settings;

@@ -11,9 +11,11 @@ use super::near::nearest;
 
 mod bytes;
 mod numbers;
+mod share;
 mod tables;
 mod words;
 
+pub(super) use share::Share;
 pub(super) use words::WordOr;
 
 /// Where a value comes from.

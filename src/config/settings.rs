@@ -13,9 +13,12 @@ use super::mistakes::Mistake;
 use super::near::nearest;
 use super::section::{Found, Section, WordOr, written};
 use super::server::ServerName;
-use super::{Config, Containment, Logs, OnExit, Overrides, Server, command, confinement, demo};
+use super::{
+    Config, Containment, Logs, OnExit, Overrides, Server, command, confinement, demo, rollout,
+};
 use crate::plan::{
-    Backoff, Confinement, Jit, Launcher, LeaseHealth, Removal, RestartPolicy, Rules, Spawn,
+    Backoff, Confinement, Jit, Launcher, LeaseHealth, Removal, RestartPolicy, RolloutPolicy, Rules,
+    Spawn,
 };
 
 /// A start under way has a thread of its own.
@@ -46,6 +49,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         restart: restart(&runner).unwrap_or_default(),
         grace: runner.millis("shutdown_grace_ms", 0, 5000).value,
         confinement: confinement::read(&runner, &Confinement::default(), &host),
+        rollout: rollout::read(&runner, RolloutPolicy::default()),
         host,
     };
     let templates = agents::templates(root, &inherited, &auto_discover);

@@ -9,6 +9,7 @@ use super::entity::EntityId;
 use super::observed::{Agent, Ended, Lease, Observed, Phase, Stopping};
 use super::pace::Pace;
 use super::reason::{EndReason, ForgetReason, Pending, StartReason, StopReason, WorldReason};
+use super::rollout::Turn;
 use super::run::RunId;
 use super::template::{AgentSpec, Arrival, ChosenBy};
 use super::time::Time;
@@ -26,6 +27,10 @@ pub struct Plan {
     pub pending: BTreeMap<EntityId, Pending>,
     /// When to plan again if nothing happens before.
     pub wake_at: Option<Time>,
+    /// What is to be said of rollouts.
+    pub turns: Vec<(String, Turn)>,
+    /// Whether a rollout waits for agents to be ready.
+    pub is_rolling: bool,
     /// Whether another answer of the world may change it, even one that says the same.
     pub hangs_on_answer: bool,
 }

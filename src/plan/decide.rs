@@ -1,7 +1,9 @@
 //! The decision: from what should be and what is to what is to be done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::path::Path;
+use std::sync::Arc;
 
 use itertools::{EitherOrBoth, Itertools as _};
 
@@ -14,8 +16,9 @@ use super::reason::{
     Change, ForgetReason, Pending, StartReason, StopReason, Throttle, WorldReason,
 };
 use super::restart::{Conclusion, attempts_after, conclude};
+use super::rollout::{Tally, Turn};
 use super::run::RunId;
-use super::template::RestartPolicy;
+use super::template::{AgentSpec, RestartPolicy};
 use super::time::Time;
 
 /// What is to be done now, and when to look again.
@@ -39,6 +42,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Time) -> Plan {
         }
     }
     draft.plan.hangs_on_answer |= desired.rules.lease_health.is_some();
+    draft.roll();
     draft.unserved(unserved);
     draft.admit();
     draft.finish()
@@ -66,6 +70,7 @@ pub fn plan_for(
         }
     }
     draft.plan.hangs_on_answer |= desired.rules.lease_health.is_some();
+    draft.roll();
     draft.admit();
     draft.finish()
 }
@@ -78,6 +83,7 @@ struct Draft<'a> {
     /// Of the plan, in any order.
     pending: Vec<(EntityId, Pending)>,
     starts: Vec<(&'a EntityId, Candidate<'a>)>,
+    behind: Vec<Behind<'a>>,
     count: Count,
 }
 
@@ -98,12 +104,23 @@ enum Step<'a> {
     AwaitAnswer(Option<Time>),
     Do(Verb),
     Start(Candidate<'a>),
+    Roll(Behind<'a>),
     Pend(Pending),
+}
+
+/// An agent that runs and is not what it should be.
+struct Behind<'a> {
+    id: &'a EntityId,
+    agent: &'a Agent,
+    want: &'a Want,
+    run: RunId,
+    why: StopReason,
 }
 
 /// An agent that is to be started if there is room.
 struct Candidate<'a> {
     want: &'a Want,
+    spec: &'a Arc<AgentSpec>,
     attempts: u32,
     why: StartReason,
     /// Whether it had a place already, which is kept for it.
@@ -122,8 +139,16 @@ enum Fate<'a> {
 
 impl<'a> Draft<'a> {
     fn new(desired: &'a Desired, observed: &'a Observed, now: Time) -> Self {
-        let (plan, pending, starts) = (Plan::default(), Vec::new(), Vec::new());
-        Self { desired, observed, now, plan, pending, starts, count: Count::default() }
+        Self {
+            desired,
+            observed,
+            now,
+            plan: Plan::default(),
+            pending: Vec::new(),
+            starts: Vec::new(),
+            behind: Vec::new(),
+            count: Count::default(),
+        }
     }
 
     fn finish(mut self) -> Plan {
@@ -155,6 +180,7 @@ impl<'a> Draft<'a> {
             }
             Step::Do(verb) => self.plan.actions.push(Action { id: id.clone(), verb }),
             Step::Start(candidate) => self.starts.push((id, candidate)),
+            Step::Roll(behind) => self.behind.push(behind),
             Step::Pend(why) => self.pending.push((id.clone(), why)),
         }
     }
@@ -182,11 +208,11 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn step(&self, id: &EntityId, agent: &'a Agent, want: Option<&'a Want>) -> Step<'a> {
+    fn step(&self, id: &'a EntityId, agent: &'a Agent, want: Option<&'a Want>) -> Step<'a> {
         let fate = self.fate(id, want);
         match &agent.phase {
-            Phase::Starting { run, .. } => self.live(agent, *run, Lease::Unseen, &fate),
-            Phase::Running { run, lease, .. } => self.live(agent, *run, *lease, &fate),
+            Phase::Starting { run, .. } => self.live((id, agent), *run, Lease::Unseen, &fate),
+            Phase::Running { run, lease, .. } => self.live((id, agent), *run, *lease, &fate),
             Phase::Stopping(stopping) => self.escalate(agent, stopping, &fate),
             Phase::Stopped { .. }
             | Phase::Exited(_)
@@ -202,11 +228,20 @@ impl<'a> Draft<'a> {
     }
 
     /// An agent that lives, or is about to.
-    fn live(&self, agent: &Agent, run: RunId, lease: Lease, fate: &Fate<'_>) -> Step<'a> {
+    fn live(
+        &self,
+        (id, agent): (&'a EntityId, &'a Agent),
+        run: RunId,
+        lease: Lease,
+        fate: &Fate<'a>,
+    ) -> Step<'a> {
         let (why, grace) = match fate {
             Fate::Unknown => return Step::Leave,
             Fate::Unwanted(why, _) => (why.clone(), agent.grace),
             Fate::Wanted(want) => match self.misfit(agent, lease, want) {
+                Some(why @ (StopReason::Changed(_) | StopReason::Asked)) => {
+                    return Step::Roll(Behind { id, agent, want, run, why });
+                }
                 Some(why) => (why, want.template.grace),
                 None => return Step::Leave,
             },
@@ -223,13 +258,9 @@ impl<'a> Draft<'a> {
         if let Some((from, to)) = new_incarnation(agent, want) {
             return Some(StopReason::NewIncarnation { from, to });
         }
-        if let Some(change) = Change::between(&agent.spec, &want.spec) {
+        if let Some(why) = self.change(agent, want) {
             // One that runs is better than one that cannot be started yet.
-            return self.unsynced(want).is_none().then_some(StopReason::Changed(change));
-        }
-        let began_before = |asked| agent.since().is_some_and(|since| since < asked);
-        if want.restart_asked.is_some_and(began_before) {
-            return self.unsynced(want).is_none().then_some(StopReason::Asked);
+            return self.unsynced(want).is_none().then_some(why);
         }
         let health = self.desired.rules.lease_health?;
         let (lasted, answers) = lease.gone()?;
@@ -238,6 +269,24 @@ impl<'a> Draft<'a> {
             && answers >= 2
             && lasted >= health.grace;
         hung.then_some(StopReason::LeaseGone { lasted })
+    }
+
+    /// Why an agent is not what the user wants it to be, unless it is to stay so for now.
+    fn change(&self, agent: &Agent, want: &Want) -> Option<StopReason> {
+        let rollout = self.desired.rollouts.get(&want.template.name);
+        let change = Change::between(&agent.spec, &want.spec);
+        if let Some(change) = change.filter(|_| !self.keeps_version(want)) {
+            return Some(StopReason::Changed(change));
+        }
+        let asked = want.restart_asked?;
+        let is_held = rollout.is_some_and(|rollout| rollout.holds_restart(asked));
+        (!is_held && agent.began_before(asked)).then_some(StopReason::Asked)
+    }
+
+    /// Whether agents are to stay what they are, whatever their template says by now.
+    fn keeps_version(&self, want: &Want) -> bool {
+        let rollout = self.desired.rollouts.get(&want.template.name);
+        rollout.is_some_and(|rollout| rollout.paused().is_some())
     }
 
     /// The directory of the project that an agent has to wait for, if it has to.
@@ -270,11 +319,12 @@ impl<'a> Draft<'a> {
 
     /// An agent without a process, whose entity should have one.
     fn ended(&self, agent: &'a Agent, want: &'a Want) -> Step<'a> {
-        let anew = |why| start_again(agent, want, 0, why);
+        let anew = |why| self.start_again(agent, want, 0, why);
         if let Some((from, to)) = new_incarnation(agent, want) {
             return anew(StartReason::NewIncarnation { from, to });
         }
-        if let Some(change) = Change::between(&agent.spec, &want.spec) {
+        let change = Change::between(&agent.spec, &want.spec);
+        if let Some(change) = change.filter(|_| !self.keeps_version(want)) {
             return anew(StartReason::Changed(change));
         }
         let asked_since = |ended: &Ended| want.restart_asked.is_some_and(|asked| ended.at < asked);
@@ -316,7 +366,13 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn backing_off(&self, agent: &Agent, ended: &Ended, until: Time, want: &'a Want) -> Step<'a> {
+    fn backing_off(
+        &self,
+        agent: &'a Agent,
+        ended: &Ended,
+        until: Time,
+        want: &'a Want,
+    ) -> Step<'a> {
         let backoff = &self.desired.rules.backoff;
         // While the world is away, an attempt would be wasted on it.
         let due = if self.observed.contact.reachable { until } else { ended.at + backoff.max };
@@ -324,12 +380,12 @@ impl<'a> Draft<'a> {
             return Step::Wake(due);
         }
         let why = StartReason::Restart { attempt: agent.attempts, of: backoff.max_attempts };
-        start_again(agent, want, agent.attempts, why)
+        self.start_again(agent, want, agent.attempts, why)
     }
 
     fn awaiting_world(
         &self,
-        agent: &Agent,
+        agent: &'a Agent,
         ended: &Ended,
         (retry_at, reason): (Time, WorldReason),
         want: &'a Want,
@@ -345,7 +401,23 @@ impl<'a> Draft<'a> {
         }
         let why = if back { StartReason::WorldBack(reason) } else { StartReason::WorldSilent };
         let attempts = attempts_after(agent, ended, backoff);
-        start_again(agent, want, attempts, why)
+        self.start_again(agent, want, attempts, why)
+    }
+
+    /// Nothing is started for an entity that the latest answer lacks: its agent could not act.
+    fn start_again(
+        &self,
+        agent: &'a Agent,
+        want: &'a Want,
+        attempts: u32,
+        why: StartReason,
+    ) -> Step<'a> {
+        if !want.present {
+            return Step::Pend(Pending::Missing);
+        }
+        let spec = if self.keeps_version(want) { &agent.spec } else { &want.spec };
+        let (returning, due) = (agent.keeps_place(), agent.due());
+        Step::Start(Candidate { want, spec, attempts, why, returning, due })
     }
 
     /// An entity that never had an agent.
@@ -362,8 +434,86 @@ impl<'a> Draft<'a> {
         } else {
             let why = StartReason::NoAgent;
             let due = Time::default();
-            let candidate = Candidate { want, attempts: 0, why, returning: false, due };
+            let spec = &want.spec;
+            let candidate = Candidate { want, spec, attempts: 0, why, returning: false, due };
             self.starts.push((id, candidate));
+        }
+    }
+
+    /// Brings changes to as many of those that are behind as their rollouts allow.
+    fn roll(&mut self) {
+        let rollouts = &*self.desired.rollouts;
+        let mut behind: BTreeMap<&str, Vec<Behind<'_>>> =
+            rollouts.under_way().map(|name| (name, Vec::new())).collect();
+        for one in mem::take(&mut self.behind) {
+            behind.entry(&one.want.template.name).or_default().push(one);
+        }
+        if behind.is_empty() {
+            return;
+        }
+        let mut tallies = self.tallies(&behind);
+        for (name, behind) in behind {
+            if let Some(tally) = tallies.remove(name) {
+                self.advance(name, behind, tally);
+            }
+        }
+    }
+
+    /// Counts the agents of these templates.
+    fn tallies<'n>(&self, behind: &BTreeMap<&'n str, Vec<Behind<'_>>>) -> BTreeMap<&'n str, Tally> {
+        let mut tallies = BTreeMap::new();
+        for (name, behind) in behind {
+            let asked = behind.iter().filter_map(|one| one.want.restart_asked).max();
+            let rollout = self.desired.rollouts.get(name);
+            tallies.insert(*name, Tally::new(self.desired, rollout, asked, self.now));
+        }
+        let Wants::Known { agents: wants, .. } = &self.desired.wants else { return tallies };
+        for (id, agent) in &self.observed.agents {
+            let Some(want) = wants.get(id) else { continue };
+            if let Some(tally) = tallies.get_mut(want.template.name.as_str()) {
+                tally.count(id, agent, want);
+            }
+        }
+        tallies
+    }
+
+    /// One step of the rollout of one template.
+    fn advance(&mut self, name: &str, behind: Vec<Behind<'a>>, mut tally: Tally) {
+        let rollout = self.desired.rollouts.get(name);
+        let mut tell = |turn| self.plan.turns.push((name.to_owned(), turn));
+        let Some(first) = behind.first() else {
+            if tally.is_over() {
+                tell(Turn::Completed(tally.progress));
+            } else if rollout.is_none_or(|rollout| rollout.paused().is_none()) {
+                self.await_ready(&tally);
+            }
+            return;
+        };
+        if rollout.is_none_or(|rollout| !rollout.is_under_way()) {
+            tell(Turn::Began(tally.progress));
+        }
+        let pauses = first.want.template.rollout.pause_on_failure;
+        if let Some(failure) = tally.failure.take().filter(|_| pauses) {
+            tell(Turn::Failed(failure));
+            self.plan.unchanged += behind.len();
+            return;
+        }
+        for one in behind {
+            if tally.takes(one.agent) {
+                let (run, why, grace) = (one.run, one.why, one.want.template.grace);
+                let verb = Verb::Stop { run, grace, why };
+                self.plan.actions.push(Action { id: one.id.clone(), verb });
+            } else {
+                self.plan.unchanged += 1;
+            }
+        }
+        self.await_ready(&tally);
+    }
+
+    fn await_ready(&mut self, tally: &Tally) {
+        self.plan.is_rolling = true;
+        if let Some(at) = tally.ready_at {
+            self.wake(at);
         }
     }
 
@@ -381,7 +531,7 @@ impl<'a> Draft<'a> {
     fn admit(&mut self) {
         let max = self.desired.rules.max_agents;
         let Count { live, reserved, .. } = self.count;
-        let mut starts = std::mem::take(&mut self.starts);
+        let mut starts = mem::take(&mut self.starts);
         starts.retain(|(id, candidate)| {
             let unsynced = self.unsynced(candidate.want);
             let waits = unsynced.map(|project| Pending::Unsynced(project.to_owned()));
@@ -438,16 +588,6 @@ fn new_incarnation(agent: &Agent, want: &Want) -> Option<(i64, i64)> {
     (agent.incarnation != want.incarnation).then_some((agent.incarnation, want.incarnation))
 }
 
-/// Nothing is started for an entity that the latest answer lacks: its agent could not act.
-fn start_again<'a>(agent: &Agent, want: &'a Want, attempts: u32, why: StartReason) -> Step<'a> {
-    if want.present {
-        let (returning, due) = (agent.keeps_place(), agent.due());
-        Step::Start(Candidate { want, attempts, why, returning, due })
-    } else {
-        Step::Pend(Pending::Missing)
-    }
-}
-
 impl Agent {
     /// Since when a start of it is due, which wants one again.
     fn due(&self) -> Time {
@@ -474,7 +614,7 @@ impl Candidate<'_> {
             template: self.want.template.name.clone(),
             chosen_by: self.want.chosen_by,
             grace: self.want.template.grace,
-            spec: self.want.spec.clone(),
+            spec: Arc::clone(self.spec),
             attempts: self.attempts,
             pace,
             why: self.why,

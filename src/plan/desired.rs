@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::EntityId;
 use super::membership::Membership;
+use super::rollout::Rollouts;
 use super::template::{AgentSpec, Arrival, ChosenBy, Rules, Site, Template};
 use super::time::Time;
 
@@ -31,6 +32,9 @@ pub struct Orders {
     pub suspended: BTreeSet<EntityId>,
     /// Agents that are to be started anew, unless they were started after this time.
     pub restarts: BTreeMap<EntityId, Time>,
+    /// How far the versions of templates have come, and what the user said to that.
+    #[serde(default)]
+    pub rollouts: Arc<Rollouts>,
 }
 
 /// What should be.
@@ -42,6 +46,8 @@ pub struct Desired {
     pub rules: Arc<Rules>,
     /// Whom to serve.
     pub wants: Wants,
+    /// How far the versions of templates have come.
+    pub rollouts: Arc<Rollouts>,
 }
 
 /// Whom to serve.
@@ -95,7 +101,8 @@ impl Desired {
     ) -> Self {
         let known = |membership| wants(rules, site, membership, orders);
         let wants = membership.map_or(Wants::Unknown, known);
-        Self { intent, rules: Arc::clone(rules), wants }
+        let rollouts = Arc::clone(&orders.rollouts);
+        Self { intent, rules: Arc::clone(rules), wants, rollouts }
     }
 }
 
@@ -110,6 +117,7 @@ fn wants(rules: &Rules, site: &Site, membership: &Membership, orders: &Orders) -
             }
             continue;
         };
+        let template = orders.rollouts.in_effect(template);
         let want = Want {
             seen: member.seen,
             incarnation: member.entity.spawn_tick,

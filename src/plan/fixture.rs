@@ -24,6 +24,7 @@ pub(crate) fn template(name: &str) -> Template {
         restart: RestartPolicy::OnFailure,
         grace: Duration::from_secs(5),
         confinement: Confinement::default(),
+        rollout: RolloutPolicy::default(),
     }
 }
 
@@ -74,14 +75,16 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self {
+        let mut scene = Self {
             rules: Arc::new(rules),
             intent: Intent::Run,
             orders: Orders::default(),
             membership: None,
             observed: Observed::default(),
             now: Time::from_millis(1_000_000),
-        }
+        };
+        scene.change_rules(|_| ());
+        scene
     }
 
     /// A scene with a default template, whose world has these entities, and where all agents run.
@@ -93,7 +96,15 @@ impl Scene {
     }
 
     pub(crate) fn change_rules(&mut self, change: impl FnOnce(&mut Rules)) {
+        let progress = progress(&self.desired(), &self.observed, self.now);
         change(Arc::make_mut(&mut self.rules));
+        let are_ready =
+            |name: &str| progress.get(name).is_some_and(|progress| progress.is_complete());
+        Arc::make_mut(&mut self.orders.rollouts).update(&self.rules, are_ready, self.now);
+    }
+
+    pub(crate) fn steer(&mut self, template: &str, steer: Steer) {
+        Arc::make_mut(&mut self.orders.rollouts).steer(template, steer, self.now).unwrap();
     }
 
     pub(crate) fn change_template(&mut self, name: &str, change: impl FnOnce(&mut Template)) {
@@ -163,6 +174,9 @@ impl Scene {
     /// Plans and takes note, but no process does anything yet.
     pub(crate) fn apply(&mut self) -> Plan {
         let plan = self.plan();
+        for (name, turn) in &plan.turns {
+            Arc::make_mut(&mut self.orders.rollouts).note(name, turn, self.now);
+        }
         for action in &plan.actions {
             self.observed.note(action, self.now);
         }

@@ -27,6 +27,7 @@ pub mod observed;
 pub mod pace;
 pub mod reason;
 pub mod restart;
+pub mod rollout;
 pub mod run;
 pub mod storm;
 pub mod template;
@@ -44,6 +45,10 @@ pub use observed::{Agent, Ended, Lease, Observed, Outcome, Phase, Stopping};
 pub use pace::{Pace, Spawn};
 pub use reason::{
     Change, EndReason, ForgetReason, Pending, StartReason, StopReason, Throttle, WorldReason,
+};
+pub use rollout::{
+    CannotSteer, Failure, MaxUnavailable, Pause, Progress, Rollout, RolloutPolicy, Rollouts, Steer,
+    Turn, is_behind, progress,
 };
 pub use run::{Exit, RunId};
 pub use storm::{Course, Storm, Storms};

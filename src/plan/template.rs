@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::confinement::Confinement;
 use super::entity::Entity;
 use super::pace::Spawn;
+use super::rollout::RolloutPolicy;
 
 /// Everything of the configuration that planning depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +81,7 @@ pub struct Removal {
 }
 
 /// When an agent that ended by itself is started again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartPolicy {
     /// After every exit.
     Always,
@@ -92,7 +93,7 @@ pub enum RestartPolicy {
 }
 
 /// What agents of one kind run, and how they are treated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {
     /// Its name in the file: `[agents.<name>]`.
     pub name: String,
@@ -112,10 +113,12 @@ pub struct Template {
     pub grace: Duration,
     /// What its agents get of the runner's own, and what they are kept from.
     pub confinement: Confinement,
+    /// How a change is brought to its agents.
+    pub rollout: RolloutPolicy,
 }
 
 /// The program of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Launch {
     /// A Python module, run by a launcher such as `uv run python -m`.
     Module {
@@ -129,7 +132,7 @@ pub enum Launch {
 }
 
 /// What runs a Python module.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Launcher {
     /// A program that is given the module's name: an argv, not empty.
     Argv(Vec<String>),
@@ -169,6 +172,13 @@ impl Template {
         argv
     }
 
+    /// Whether an agent of the one need not be restarted to become an agent of the other.
+    #[must_use]
+    pub fn runs_the_same(&self, other: &Self) -> bool {
+        (&self.launch, &self.args, &self.env, &self.cwd, &self.confinement)
+            == (&other.launch, &other.args, &other.env, &other.cwd, &other.confinement)
+    }
+
     /// The directory of the project that must be synced before an agent is started, if any.
     #[must_use]
     pub fn project(&self) -> Option<&Path> {
@@ -180,7 +190,7 @@ impl Template {
 }
 
 /// Serves every entity of one of the types (any, if there are none) that bears all of the tags.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matcher {
     /// Entity types; empty means any.
     pub types: BTreeSet<String>,

@@ -23,8 +23,8 @@ use crate::executor::local::survey::{INSTANCE, RUN};
 use crate::executor::{Adoption, Event, Executor, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{
-    Action, Arrival, Contact, Desired, EntityId, Intent, Membership, Observed, Orders, Outcome,
-    Pending, Phase, Plan, RunId, Start, Time, Verb, plan, plan_for,
+    Action, Arrival, CannotSteer, Contact, Desired, EntityId, Intent, Membership, Observed, Orders,
+    Outcome, Pending, Phase, Plan, RunId, Start, Steer, Time, Verb, plan, plan_for, progress,
 };
 pub use parts::{
     Adopted, AskWorld, Inheritance, Look, Order, Remember, Request, Settings, Sources,
@@ -154,6 +154,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             let marker = format!("{INSTANCE}={}", self.settings.instance);
             self.executor.adopt(Adoption { run, identity, marker, gate });
         }
+        let rollouts = Arc::clone(&self.orders.rollouts);
+        self.follow_templates(|name| rollouts.get(name).is_some_and(|it| !it.is_under_way()));
         for (id, agent) in &self.observed.agents {
             self.memory.agent(id, agent);
             self.tell_again(&agent.phase);
@@ -253,6 +255,9 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             Request::Look(look) => {
                 let _ = look.send(self.look());
             }
+            Request::Steer { template, steer, done } => {
+                let _ = done.send(self.steer(&template, steer));
+            }
             Request::Order { order, ids, done } => {
                 let _ = done.send(self.order(order, ids));
             }
@@ -298,11 +303,24 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 }
             }
         }
+        self.ordered();
+        Ok(())
+    }
+
+    fn steer(&mut self, template: &str, steer: Steer) -> Result<(), CannotSteer> {
+        let now = self.clock.now();
+        Arc::make_mut(&mut self.orders.rollouts).steer(template, steer, now)?;
+        report::steered(template, steer);
+        self.ordered();
+        Ok(())
+    }
+
+    /// The user asked for something: that is written down before it is confirmed.
+    fn ordered(&mut self) {
         self.memory.orders(&self.orders);
         self.memory.commit();
         self.desired = None;
         self.news = News::Any;
-        Ok(())
     }
 
     /// Fetches all that is known by now.
@@ -341,9 +359,22 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             self.answers_seen = 0;
             self.observed.contact = Contact::default();
         }
+        let now = self.clock.now();
+        let progress = progress(&self.desired(), &self.observed, now);
         self.settings = settings;
         self.desired = None;
         self.news = News::Any;
+        self.follow_templates(|name| {
+            progress.get(name).is_some_and(|progress| progress.is_complete())
+        });
+    }
+
+    /// Takes in which versions of templates there are. All agents of those that `are_ready` are.
+    fn follow_templates(&mut self, are_ready: impl Fn(&str) -> bool) {
+        let rollouts = Arc::make_mut(&mut self.orders.rollouts);
+        if rollouts.update(&self.settings.rules, are_ready, self.clock.now()) {
+            self.memory.orders(&self.orders);
+        }
     }
 
     fn look_at_world(&mut self, view: &View) {
@@ -494,7 +525,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         let plan = plan(&self.desired(), &self.observed, now);
         self.wake_at = earliest(plan.wake_at, self.report.crashes.over_at());
         self.hangs_on_answer = plan.hangs_on_answer;
-        self.settled = plan.pending.is_empty();
+        self.settled = plan.pending.is_empty() && !plan.is_rolling;
         self.report.pending(&plan.pending);
         self.pending.clone_from(&plan.pending);
         plan
@@ -506,6 +537,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         let others = self.wake_at.into_iter().chain(plan.wake_at);
         self.wake_at = earliest(others.min(), self.report.crashes.over_at());
         self.hangs_on_answer |= plan.hangs_on_answer;
+        self.settled &= !plan.is_rolling;
         if !plan.pending.is_empty() {
             self.settled = false;
             self.report.pending(&plan.pending);
@@ -538,6 +570,14 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     /// All is written down before any of it is done. What nothing follows from may wait for what
     /// comes of it in the next pass.
     fn apply(&mut self, plan: &Plan, now: Time) {
+        for (template, turn) in &plan.turns {
+            report::turn(template, turn);
+            Arc::make_mut(&mut self.orders.rollouts).note(template, turn, now);
+        }
+        if !plan.turns.is_empty() {
+            self.memory.orders(&self.orders);
+            self.desired = None;
+        }
         for action in &plan.actions {
             let agent = self.observed.agents.get(&action.id);
             self.report.action((action, agent), &self.settings.log_dir, now);

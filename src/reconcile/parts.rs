@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::discovery::{Discovery, View};
 use crate::executor::{Event, Identity, logs};
 use crate::plan::{
-    Agent, Arrival, Desired, Entities, EntityId, Intent, Membership, Observed, Orders, Pending,
-    Rules, RunId, Site, Time,
+    Agent, Arrival, CannotSteer, Desired, Entities, EntityId, Intent, Membership, Observed, Orders,
+    Pending, Rules, RunId, Site, Steer, Time,
 };
 
 /// What the configuration comes to at the moment.
@@ -92,6 +92,15 @@ pub struct Inheritance {
 pub enum Request {
     /// To be shown all that it knows.
     Look(oneshot::Sender<Look>),
+    /// To steer the rollout of a template.
+    Steer {
+        /// Whose.
+        template: String,
+        /// How.
+        steer: Steer,
+        /// Told once it is written down, or else why that cannot be.
+        done: oneshot::Sender<Result<(), CannotSteer>>,
+    },
     /// To do something for some entities.
     Order {
         /// What.

@@ -13,7 +13,8 @@ use super::crashes::Crashes;
 use crate::executor::Event;
 use crate::plan::{
     Action, Agent, Arrival, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Outcome,
-    Pending, Phase, Plan, Refused, Rules, RunId, Start, StopReason, Stopping, Throttle, Time, Verb,
+    Pending, Phase, Plan, Refused, Rules, RunId, Start, Steer, StopReason, Stopping, Throttle,
+    Time, Turn, Verb,
 };
 
 /// Lines about single entities at one time; beyond that a count is given.
@@ -270,6 +271,42 @@ pub(super) fn order(order: Order, id: &EntityId) {
         Order::Restart => info!(event = "agent.restart_asked", entity = %id, "restart asked for"),
         Order::Suspend => info!(event = "entity.suspended", entity = %id, "suspended"),
         Order::Resume => info!(event = "entity.resumed", entity = %id, "resumed"),
+    }
+}
+
+/// Tells that the user steers a rollout.
+pub(super) fn steered(template: &str, steer: Steer) {
+    match steer {
+        Steer::Pause => info!(event = "rollout.paused", template, "the rollout is paused"),
+        Steer::Resume => info!(event = "rollout.resumed", template, "the rollout goes on"),
+        Steer::Undo => info!(event = "rollout.undone", template, "back to the version before"),
+    }
+}
+
+/// Tells how far a rollout has come.
+pub(super) fn turn(template: &str, turn: &Turn) {
+    match turn {
+        Turn::Began(progress) => info!(
+            event = "rollout.began",
+            template,
+            agents = progress.agents,
+            behind = progress.behind(),
+            max_unavailable = progress.most_unavailable,
+            "agents are changed"
+        ),
+        Turn::Failed(failure) => error!(
+            event = "rollout.failed",
+            template,
+            reason = %failure,
+            "the rollout is paused; the other agents keep the version that they have"
+        ),
+        Turn::Completed(progress) => info!(
+            event = "rollout.completed",
+            template,
+            agents = progress.agents,
+            ready = progress.ready,
+            "all agents have the new version"
+        ),
     }
 }
 

@@ -129,7 +129,11 @@ impl Memory {
 
     /// What holds for any runner to come, whatever became of agents: times mean nothing to it.
     fn lasting_orders(&self) -> Orders {
-        Orders { suspended: self.orders.suspended.clone(), restarts: BTreeMap::new() }
+        Orders {
+            suspended: self.orders.suspended.clone(),
+            restarts: BTreeMap::new(),
+            rollouts: Arc::new(self.orders.rollouts.lasting()),
+        }
     }
 }
 

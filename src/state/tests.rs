@@ -61,6 +61,7 @@ fn filled(dir: &Path) -> Memory {
     journal.arrival(&id("carol"), None);
     journal.orders(&Orders {
         suspended: [id("dave")].into(),
+        rollouts: Arc::default(),
         restarts: [(id("alice"), Time::from_millis(7))].into(),
     });
     journal.commit();

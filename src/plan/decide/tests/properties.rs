@@ -214,7 +214,7 @@ fn check(scene: &Scene, plan: &Plan) -> Result<(), TestCaseError> {
 fn check_some(state: &mut Story, happenings: &[Happening]) -> Result<(), TestCaseError> {
     let scene = &mut state.scene;
     let plan = scene.plan();
-    if !plan.actions.is_empty() || !plan.pending.is_empty() {
+    if !plan.actions.is_empty() || !plan.pending.is_empty() || plan.is_rolling {
         return Ok(());
     }
     let before = scene.observed.agents.clone();
