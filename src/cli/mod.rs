@@ -16,6 +16,7 @@ mod output;
 mod plan;
 mod reconcile;
 mod replace;
+mod rollout;
 mod select;
 mod settings;
 mod shape;
@@ -72,6 +73,8 @@ enum Verb {
     Logs(logs::Args),
     /// Start agents anew.
     Restart(operate::RestartArgs),
+    /// Show and steer how changes are brought to agents.
+    Rollout(rollout::Args),
     /// Let entities have no agent, until they are resumed.
     Suspend(operate::SuspendArgs),
     /// Take back a `suspend`.
@@ -102,6 +105,7 @@ impl Verb {
             | Self::Events(_)
             | Self::Logs(_)
             | Self::Restart(_)
+            | Self::Rollout(_)
             | Self::Suspend(_)
             | Self::Resume(_)
             | Self::Reload(_)
@@ -157,6 +161,7 @@ pub fn main() -> ExitCode {
         Verb::Events(args) => events::run(&args),
         Verb::Logs(args) => logs::run(&args),
         Verb::Restart(args) => operate::restart(&args),
+        Verb::Rollout(args) => rollout::run(&args),
         Verb::Suspend(args) => operate::suspend(&args),
         Verb::Resume(args) => operate::resume(&args),
         Verb::Reload(args) => operate::reload(&args),

@@ -90,6 +90,22 @@ pub(super) struct Template {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+pub(super) struct Rollout {
+    pub(super) template: String,
+    state: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    undone: bool,
+    can_be_undone: bool,
+    agents: u32,
+    updated: u32,
+    ready: u32,
+    unavailable: u32,
+    max_unavailable: u32,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Event {
     sequence: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +245,23 @@ impl From<pb::Template> for Template {
             restart_policy: it.restart_policy,
             agents: it.agents,
             ready: it.ready,
+        }
+    }
+}
+
+impl From<pb::Rollout> for Rollout {
+    fn from(it: pb::Rollout) -> Self {
+        Self {
+            template: it.template,
+            state: it.state,
+            reason: it.reason,
+            undone: it.undone,
+            can_be_undone: it.can_be_undone,
+            agents: it.agents,
+            updated: it.updated,
+            ready: it.ready,
+            unavailable: it.unavailable,
+            max_unavailable: it.max_unavailable,
         }
     }
 }

@@ -41,6 +41,8 @@ pub(super) fn explain(view: &View<'_>, id: &EntityId, events: &[Record]) -> Vec<
     if let Some(held) = view.held().filter(|_| member.is_some_and(|member| !member.present())) {
         steps.push(now(held));
     }
+    let waits = look.observed.agents.get(id).and_then(|agent| view.waits(id, agent));
+    steps.extend(waits.map(|(_, text)| now(text)));
     steps.push(now(match look.observed.agents.get(id) {
         None => format!("it has no agent: {}", view.why_none(id)),
         Some(agent) => {

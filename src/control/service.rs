@@ -20,7 +20,7 @@ use super::{Ask, Instance};
 use crate::clock::wall_time;
 use crate::events::{Record, read};
 use crate::executor::{log_name, usage};
-use crate::plan::EntityId;
+use crate::plan::{CannotSteer, EntityId, Steer};
 use crate::proto::control as pb;
 use crate::reconcile::{Look, Order, Request as LoopRequest};
 
@@ -64,6 +64,27 @@ impl Service {
         };
         let read = spawn_blocking(reading).await.map_err(|_| ending())?;
         read.map_err(|error| Status::internal(format!("the events cannot be read: {error}")))
+    }
+
+    async fn steer(&self, steer: Steer, request: pb::RolloutRequest) -> Answer<pb::Rollout> {
+        let template = request.template;
+        let (done, result) = oneshot::channel();
+        let request = LoopRequest::Steer { template: template.clone(), steer, done };
+        self.instance.requests.send(request).map_err(|_| ending())?;
+        match result.await.map_err(|_| ending())? {
+            Ok(()) => {
+                let look = self.look().await?;
+                let mut rollouts = View::of(&look).rollouts().into_iter();
+                let rollout = rollouts.find(|rollout| rollout.template == template);
+                Ok(Response::new(rollout.unwrap_or_default()))
+            }
+            Err(why @ CannotSteer::Unknown(_)) => Err(Status::not_found(why.to_string())),
+            Err(
+                why @ (CannotSteer::NothingBefore(_)
+                | CannotSteer::AlreadyUndone(_)
+                | CannotSteer::NotPaused(_)),
+            ) => Err(Status::failed_precondition(why.to_string())),
+        }
     }
 
     async fn order(&self, order: Order, request: pb::OrderRequest) -> Answer<pb::OrderResponse> {
@@ -315,6 +336,26 @@ impl pb::runner_server::Runner for Service {
     ) -> Answer<pb::ListTemplatesResponse> {
         let look = self.look().await?;
         Ok(Response::new(pb::ListTemplatesResponse { templates: View::of(&look).templates() }))
+    }
+
+    async fn list_rollouts(
+        &self,
+        _: Request<pb::ListRolloutsRequest>,
+    ) -> Answer<pb::ListRolloutsResponse> {
+        let look = self.look().await?;
+        Ok(Response::new(pb::ListRolloutsResponse { rollouts: View::of(&look).rollouts() }))
+    }
+
+    async fn pause_rollout(&self, request: Request<pb::RolloutRequest>) -> Answer<pb::Rollout> {
+        self.steer(Steer::Pause, request.into_inner()).await
+    }
+
+    async fn resume_rollout(&self, request: Request<pb::RolloutRequest>) -> Answer<pb::Rollout> {
+        self.steer(Steer::Resume, request.into_inner()).await
+    }
+
+    async fn undo_rollout(&self, request: Request<pb::RolloutRequest>) -> Answer<pb::Rollout> {
+        self.steer(Steer::Undo, request.into_inner()).await
     }
 
     async fn list_events(

@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::clock::wall_time;
 use crate::plan::membership::Member;
 use crate::plan::{
-    Agent, Arrival, EntityId, Intent, Lease, Membership, Pending, Phase, RestartPolicy, Time, Want,
-    Wants,
+    Agent, Arrival, EntityId, Intent, Lease, Membership, Pending, Phase, RestartPolicy, Rollout,
+    Time, Want, Wants, is_behind, progress,
 };
 use crate::proto::control as pb;
 use crate::reconcile::Look;
@@ -224,6 +224,10 @@ impl<'a> View<'a> {
         if let Some(message) = self.held() {
             all.push(condition("RemovalHeld", true, "TooManyAtOnce", message));
         }
+        let agent = self.look.observed.agents.get(id);
+        if let Some((reason, message)) = agent.and_then(|agent| self.waits(id, agent)) {
+            all.push(condition("Updated", false, reason, message));
+        }
         if self.look.orders.suspended.contains(id) {
             let message = "it gets no agent until it is resumed".to_owned();
             all.push(condition("Suspended", true, "Asked", message));
@@ -255,7 +259,69 @@ impl<'a> View<'a> {
         all.extend(
             self.held().map(|message| condition("RemovalHeld", true, "TooManyAtOnce", message)),
         );
+        for rollout in self.rollouts() {
+            let name = &rollout.template;
+            if rollout.state == "Paused" {
+                let message = format!("the rollout of {name} is paused: {}", rollout.reason);
+                all.push(condition("RolloutPaused", true, "Paused", message));
+            }
+            if rollout.undone {
+                let message =
+                    format!("template {name} is at its version before, until the file changes");
+                all.push(condition("RolloutUndone", true, "Undone", message));
+            }
+        }
         all
+    }
+
+    /// Why an agent is not what its template says by now, if it is to wait for that.
+    pub(super) fn waits(&self, id: &EntityId, agent: &Agent) -> Option<(&'static str, String)> {
+        let want = self.want(id).filter(|want| is_behind(agent, want))?;
+        let name = &want.template.name;
+        let rollout = self.look.desired.rollouts.get(name)?;
+        Some(match rollout.paused() {
+            Some(pause) => (
+                "RolloutPaused",
+                format!("it keeps its version: the rollout of {name} is paused, as {pause}"),
+            ),
+            None => (
+                "WaitsForTurn",
+                format!("it is changed when its turn comes in the rollout of {name}"),
+            ),
+        })
+    }
+
+    /// How far the versions of templates have come.
+    pub(super) fn rollouts(&self) -> Vec<pb::Rollout> {
+        let look = self.look;
+        let all = progress(&look.desired, &look.observed, look.now);
+        let templates = look.settings.rules.templates.iter();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        templates
+            .map(|template| {
+                let progress = all.get(&template.name).copied().unwrap_or_default();
+                let rollout = look.desired.rollouts.get(&template.name);
+                let pause = rollout.and_then(Rollout::paused);
+                let under_way = rollout.is_some_and(Rollout::is_under_way);
+                let state = match pause {
+                    Some(_) => "Paused",
+                    None if under_way || progress.behind() > 0 => "Progressing",
+                    None => "Complete",
+                };
+                pb::Rollout {
+                    template: template.name.clone(),
+                    state: state.to_owned(),
+                    reason: pause.map_or_else(String::new, ToString::to_string),
+                    undone: rollout.is_some_and(Rollout::undone),
+                    can_be_undone: rollout.is_some_and(Rollout::can_be_undone),
+                    agents: count(progress.agents),
+                    updated: count(progress.updated),
+                    ready: count(progress.ready),
+                    unavailable: count(progress.unavailable),
+                    max_unavailable: count(progress.most_unavailable),
+                }
+            })
+            .collect()
     }
 
     pub(super) fn templates(&self) -> Vec<pb::Template> {

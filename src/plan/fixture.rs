@@ -98,8 +98,7 @@ impl Scene {
     pub(crate) fn change_rules(&mut self, change: impl FnOnce(&mut Rules)) {
         let progress = progress(&self.desired(), &self.observed, self.now);
         change(Arc::make_mut(&mut self.rules));
-        let are_ready =
-            |name: &str| progress.get(name).is_some_and(|progress| progress.is_complete());
+        let are_ready = |name: &str| progress.get(name).is_some_and(Progress::is_complete);
         Arc::make_mut(&mut self.orders.rollouts).update(&self.rules, are_ready, self.now);
     }
 

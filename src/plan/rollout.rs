@@ -82,7 +82,7 @@ pub struct Rollouts(BTreeMap<String, Rollout>);
 pub struct Rollout {
     /// As the file has it.
     current: Arc<Template>,
-    /// The last version that all agents had and were ready with, if it is another one.
+    /// The last version before it that all agents were ready with, or else the first one.
     previous: Option<Arc<Template>>,
     /// Since when its version holds. Who is down since before that is not so for its sake.
     began: Time,
@@ -161,7 +161,7 @@ pub enum CannotSteer {
     #[error("there is no template {0:?}")]
     Unknown(String),
     /// Nothing is known that one could go back to.
-    #[error("template {0} has had no other version that its agents were ready with")]
+    #[error("template {0} has had no other version")]
     NothingBefore(String),
     /// One is there already.
     #[error("template {0} is at its version before; change the file, or resume what it says")]
@@ -296,8 +296,8 @@ impl Rollout {
             return;
         }
         let before = std::mem::replace(&mut self.current, Arc::clone(template));
-        // One that failed, or was never seen to work, is nothing to go back to.
-        if !self.undone && is_ready() {
+        // One that was seen to work is better to go back to than one that was not.
+        if !self.undone && (self.previous.is_none() || is_ready()) {
             self.previous = Some(before);
         }
         self.previous = self.previous.take().filter(|version| !version.runs_the_same(template));

@@ -24,7 +24,8 @@ use crate::executor::{Adoption, Event, Executor, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{
     Action, Arrival, CannotSteer, Contact, Desired, EntityId, Intent, Membership, Observed, Orders,
-    Outcome, Pending, Phase, Plan, RunId, Start, Steer, Time, Verb, plan, plan_for, progress,
+    Outcome, Pending, Phase, Plan, Progress, RunId, Start, Steer, Time, Verb, plan, plan_for,
+    progress,
 };
 pub use parts::{
     Adopted, AskWorld, Inheritance, Look, Order, Remember, Request, Settings, Sources,
@@ -364,9 +365,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         self.settings = settings;
         self.desired = None;
         self.news = News::Any;
-        self.follow_templates(|name| {
-            progress.get(name).is_some_and(|progress| progress.is_complete())
-        });
+        self.follow_templates(|name| progress.get(name).is_some_and(Progress::is_complete));
     }
 
     /// Takes in which versions of templates there are. All agents of those that `are_ready` are.

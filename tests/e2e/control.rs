@@ -10,25 +10,25 @@ use super::harness::{Runner, eventually, misbehave};
 use super::scripted::{Scripted, controllable};
 
 /// What the verb came to, asked of the runner in this directory.
-fn verb(dir: &Path, args: &[&str]) -> Output {
+pub(crate) fn verb(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
     command.args(args).args(["--state-dir", "state"]).current_dir(dir).output().unwrap()
 }
 
-fn said(output: &Output) -> (Option<i32>, String, String) {
+pub(crate) fn said(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 /// Its data, which must be there.
-fn data(runner: &Runner, args: &[&str]) -> String {
+pub(crate) fn data(runner: &Runner, args: &[&str]) -> String {
     let output = verb(runner.dir.path(), args);
     let (code, stdout, stderr) = said(&output);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{args:?}: {stdout}");
     stdout
 }
 
-fn json(runner: &Runner, args: &[&str]) -> Value {
+pub(crate) fn json(runner: &Runner, args: &[&str]) -> Value {
     let args: Vec<_> = args.iter().copied().chain(["-o", "json"]).collect();
     serde_json::from_str(&data(runner, &args)).unwrap()
 }

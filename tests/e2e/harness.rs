@@ -97,6 +97,11 @@ impl Process {
         lines.0[mark..].iter().filter(|line| line["event"] == event).cloned().collect()
     }
 
+    /// All that it has said after `mark`.
+    pub(crate) fn after(&self, mark: usize) -> Vec<Value> {
+        self.said.lines.lock().unwrap().0[mark..].to_vec()
+    }
+
     /// Waits for the line after `mark` that fits.
     pub(crate) fn wait(&self, mark: usize, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;

@@ -21,6 +21,7 @@ mod logs;
 mod pid_reuse;
 mod reload;
 mod replace;
+mod rollout;
 mod scripted;
 mod shutdown;
 mod storm;
