@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::events::Recorder;
 use crate::executor::hidden_verb;
 use logging::LogFormat;
 
@@ -145,9 +146,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = cli.verb.default_filter();
     if let Verb::Reconcile(args) = &cli.verb {
-        let (recorder, inlet) = crate::events::channel_of_events();
+        let recorder = Recorder::default();
         logging::start(cli.log_format, filter, Some(recorder.clone()));
-        return reconcile::run(args, (&recorder, inlet)).into();
+        return reconcile::run(args, &recorder).into();
     }
     logging::start(cli.log_format, filter, None);
     let ending = match cli.verb {

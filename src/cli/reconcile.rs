@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, OnExit, Reload, Watch};
 use crate::control::{self, Ask, Instance};
 use crate::discovery;
-use crate::events::{Events, Inlet, Recorder};
+use crate::events::{Events, Recorder};
 use crate::executor::gate::{Births, VERB};
 use crate::executor::local::survey::survey;
 use crate::executor::{Local, Record, Trees, logs};
@@ -57,7 +57,7 @@ enum Left {
 /// then is to it what it would be after a crash.
 const LAST_STARTS: Duration = Duration::from_secs(12);
 
-pub(super) fn run(args: &Args, (recorder, inlet): (&Recorder, Inlet)) -> Ending {
+pub(super) fn run(args: &Args, recorder: &Recorder) -> Ending {
     let loaded = match args.file.clone().load() {
         Ok(loaded) => loaded,
         Err(ending) => return ending,
@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args, (recorder, inlet): (&Recorder, Inlet)) -> Ending 
         return fail("cannot reconcile", &error);
     }
     let max_bytes = loaded.config.events_max_bytes;
-    let events = Events::keep(recorder, inlet, directory.path(), max_bytes);
+    let events = Events::keep(recorder, directory.path(), max_bytes);
     let begun = events.and_then(|events| Ok((events, Successor::new()?)));
     let over = begun.and_then(|(events, successor)| {
         let over = reconcile_on(&args.file, loaded, &directory, (&successor, &events));
@@ -164,7 +164,7 @@ async fn reconcile(
         events: happenings,
         requests: requests_seen,
     };
-    let effects = (executor, world, Arc::clone(&journal));
+    let effects = (executor, world, (Arc::clone(&journal), events.clone()));
     let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
     let instance = Instance {
         name,

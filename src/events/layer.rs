@@ -1,7 +1,7 @@
 //! Takes events out of the log.
 
 use std::fmt;
-use std::sync::mpsc::Sender;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use tracing::field::{Field, Visit};
@@ -11,20 +11,17 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
 
-use super::{Record, Told};
+use super::{Record, Waiting};
 use crate::clock::wall_time;
 
 /// A layer of the log that passes on what has a stable name.
-#[derive(Clone, Debug)]
-pub struct Recorder(Sender<Told>);
+/// Until it is known where that is to be kept, it waits.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder(Arc<Waiting>);
 
 impl Recorder {
-    pub(super) const fn new(sender: Sender<Told>) -> Self {
-        Self(sender)
-    }
-
-    pub(super) fn sender(&self) -> Sender<Told> {
-        self.0.clone()
+    pub(super) fn waiting(&self) -> Arc<Waiting> {
+        Arc::clone(&self.0)
     }
 
     /// What it wants to see of the log: our own lines, those that are left out of the log for
@@ -49,8 +46,7 @@ impl<S: Subscriber> Layer<S> for Recorder {
             level: event.metadata().level().as_str().to_lowercase(),
             ..parts.0
         };
-        // Nobody keeps them any more at the very end.
-        let _ = self.0.send(Told::Happened(record));
+        self.0.add(record);
     }
 }
 

@@ -2,9 +2,12 @@
 //! across restarts of the runner, and passed on to who watches.
 //!
 //! ```text
-//! tracing ──layer──► queue ──thread──► store (a file, bounded) ──► read
-//!                                └───► broadcast ──► watchers
+//! tracing ──layer──► waiting ──flush──► store (a file, bounded) ──► read
+//!                                 └───► broadcast ──► watchers
 //! ```
+//!
+//! The loop flushes before it does what follows from what happened, so that who looks after its
+//! death sees why it did what it did; what happens elsewhere is flushed by a thread, soon after.
 //!
 //! There is one source of what happened and why, and it is the log: what is told to people there is
 //! what is kept here.
@@ -16,9 +19,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -32,7 +35,7 @@ pub use store::read;
 /// How many events a watcher may be behind, before it misses some.
 const BEHIND: usize = 1024;
 
-/// What happens within this time is written together.
+/// What happens within this time is written together, if nobody flushes before.
 const TOGETHER: Duration = Duration::from_millis(10);
 
 /// One thing that happened.
@@ -59,65 +62,65 @@ pub struct Record {
     pub fields: BTreeMap<String, String>,
 }
 
-enum Told {
-    Happened(Record),
-    /// To be told when all before it is kept.
-    Flush(SyncSender<()>),
+/// What happened and is not kept yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    records: Mutex<Vec<Record>>,
+    /// Told of the first one.
+    some: Condvar,
 }
 
-/// Takes in what happens until it is known where that is to be kept.
-#[derive(Debug)]
-pub struct Inlet(Receiver<Told>);
+impl Waiting {
+    fn records(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// A recorder for the log, and the other end of it.
-#[must_use]
-pub fn channel_of_events() -> (Recorder, Inlet) {
-    let (sender, receiver) = channel();
-    (Recorder::new(sender), Inlet(receiver))
+    fn add(&self, record: Record) {
+        let mut records = self.records();
+        records.push(record);
+        if records.len() == 1 {
+            self.some.notify_one();
+        }
+    }
+
+    fn wait(&self) {
+        let is_empty = |records: &mut Vec<Record>| records.is_empty();
+        let some = self.some.wait_while(self.records(), is_empty);
+        drop(some.unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// What keeps events.
 #[derive(Clone, Debug)]
 pub struct Events {
-    sender: Sender<Told>,
+    waiting: Arc<Waiting>,
+    keeper: Arc<Mutex<Keeper>>,
     happened: broadcast::Sender<Arc<Record>>,
-    bound: Arc<Mutex<u64>>,
+}
+
+#[derive(Debug)]
+struct Keeper {
+    store: Store,
+    max_bytes: u64,
 }
 
 impl Events {
-    /// Keeps events in this directory, in at most `max_bytes`.
+    /// Keeps what this recorder records in this directory, in at most `max_bytes`.
     ///
     /// # Errors
     /// If no thread can be had. A disk that is full costs events, and says so.
-    pub fn keep(recorder: &Recorder, inlet: Inlet, dir: &Path, max_bytes: u64) -> io::Result<Self> {
+    pub fn keep(recorder: &Recorder, dir: &Path, max_bytes: u64) -> io::Result<Self> {
         let (happened, _) = broadcast::channel(BEHIND);
-        let bound = Arc::new(Mutex::new(max_bytes));
-        let events = Self { sender: recorder.sender(), happened, bound };
-        let (bound, happened) = (Arc::clone(&events.bound), events.happened.clone());
-        let mut store = Store::open(dir);
+        let keeper = Keeper { store: Store::open(dir), max_bytes };
+        let keeper = Arc::new(Mutex::new(keeper));
+        let events = Self { waiting: recorder.waiting(), keeper, happened };
+        let keeping = events.clone();
         thread::Builder::new().name("events".to_owned()).spawn(move || {
-            let mut waiting = Vec::new();
-            while let Ok(first) = inlet.0.recv() {
-                // Much happens at once, and a thread that sleeps need not be woken for each of it.
-                if matches!(first, Told::Happened(_)) {
-                    thread::sleep(TOGETHER);
-                }
-                let mut flushed = Vec::new();
-                for told in std::iter::once(first).chain(inlet.0.try_iter()) {
-                    match told {
-                        Told::Happened(record) => waiting.push(store.number(record)),
-                        Told::Flush(done) => flushed.push(done),
-                    }
-                }
-                let max_bytes = *bound.lock().unwrap_or_else(PoisonError::into_inner);
-                store.append(&waiting, max_bytes);
-                for record in waiting.drain(..) {
-                    // Nobody may watch.
-                    let _ = happened.send(Arc::new(record));
-                }
-                for done in flushed {
-                    let _ = done.send(());
-                }
+            loop {
+                keeping.waiting.wait();
+                // Much happens at once, and mostly the loop has flushed by then.
+                thread::sleep(TOGETHER);
+                keeping.flush();
             }
         })?;
         Ok(events)
@@ -125,7 +128,7 @@ impl Events {
 
     /// Keeps at most so many bytes from now on.
     pub fn bound(&self, max_bytes: u64) {
-        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = max_bytes;
+        self.keeper().max_bytes = max_bytes;
     }
 
     /// What happens from now on.
@@ -136,9 +139,20 @@ impl Events {
 
     /// Returns when all that happened before is kept. Blocks for the time of a write.
     pub fn flush(&self) {
-        let (done, kept) = sync_channel(1);
-        if self.sender.send(Told::Flush(done)).is_ok() {
-            let _ = kept.recv();
+        let mut keeper = self.keeper();
+        let mut records = mem::take(&mut *self.waiting.records());
+        for record in &mut records {
+            keeper.store.number(record);
         }
+        let max_bytes = keeper.max_bytes;
+        keeper.store.append(&records, max_bytes);
+        for record in records {
+            // Nobody may watch.
+            let _ = self.happened.send(Arc::new(record));
+        }
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,10 +32,9 @@ impl Store {
     }
 
     /// Gives it its place in the order.
-    pub(super) fn number(&mut self, record: Record) -> Record {
-        let seq = self.next;
+    pub(super) const fn number(&mut self, record: &mut Record) {
+        record.seq = self.next;
         self.next += 1;
-        Record { seq, ..record }
     }
 
     pub(super) fn append(&mut self, records: &[Record], max_bytes: u64) {

@@ -18,8 +18,8 @@ fn all(dir: &Path) -> Vec<Record> {
 
 /// Does something, and returns the events of it that are kept.
 fn kept(dir: &Path, work: impl FnOnce(&Events)) -> Vec<Record> {
-    let (recorder, inlet) = channel_of_events();
-    let events = Events::keep(&recorder, inlet, dir, 1 << 20).unwrap();
+    let recorder = Recorder::default();
+    let events = Events::keep(&recorder, dir, 1 << 20).unwrap();
     let log = tracing_subscriber::registry().with(recorder.with_filter(Recorder::filter()));
     tracing::subscriber::with_default(log, || work(&events));
     events.flush();
@@ -59,7 +59,8 @@ fn they_take_no_more_room_than_they_may_and_the_latest_stay() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path());
     for n in 0..10_000 {
-        let record = store.number(record(&n.to_string()));
+        let mut record = record(&n.to_string());
+        store.number(&mut record);
         store.append(&[record], 100_000);
     }
     let size = |name: &str| fs::metadata(dir.path().join(name)).unwrap().len();
@@ -82,8 +83,8 @@ fn who_watches_is_told_and_who_is_too_slow_learns_how_much_it_missed() {
     });
     let mut watcher = watcher.unwrap();
     assert_eq!(watcher.try_recv().unwrap().kind, "first");
-    let (recorder, inlet) = channel_of_events();
-    let events = Events::keep(&recorder, inlet, dir.path(), 1 << 20).unwrap();
+    let recorder = Recorder::default();
+    let events = Events::keep(&recorder, dir.path(), 1 << 20).unwrap();
     let mut slow = events.watch();
     let log = tracing_subscriber::registry().with(recorder.with_filter(Recorder::filter()));
     tracing::subscriber::with_default(log, || {

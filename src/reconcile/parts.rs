@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::discovery::{Discovery, View};
+use crate::events::Events;
 use crate::executor::{Event, Identity, logs};
 use crate::plan::{
     Agent, Arrival, CannotSteer, Desired, Entities, EntityId, Intent, Membership, Observed, Orders,
@@ -180,6 +181,34 @@ impl<M: Remember> Remember for Arc<M> {
 
     fn commit(&self) {
         (**self).commit();
+    }
+}
+
+/// What happened is written down with what follows from it.
+impl<M: Remember> Remember for (M, Events) {
+    fn agent(&self, id: &EntityId, agent: &Agent) {
+        self.0.agent(id, agent);
+    }
+
+    fn forgotten(&self, id: &EntityId) {
+        self.0.forgotten(id);
+    }
+
+    fn over(&self, run: RunId) {
+        self.0.over(run);
+    }
+
+    fn arrival(&self, id: &EntityId, arrival: Option<Arrival>) {
+        self.0.arrival(id, arrival);
+    }
+
+    fn orders(&self, orders: &Orders) {
+        self.0.orders(orders);
+    }
+
+    fn commit(&self) {
+        self.1.flush();
+        self.0.commit();
     }
 }
 

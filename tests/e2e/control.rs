@@ -216,6 +216,8 @@ fn why_goes_from_the_first_cause_to_what_is_now() {
 fn what_happened_outlives_the_runner_and_can_be_watched() {
     let world = three();
     let mut runner = started(&world);
+    // Who was told of it once is told of it for good.
+    assert!(data(&runner, &["events", "crasher"]).contains("failed; a changed template"));
     runner.kill();
     runner.start_again();
     runner.process.event_of_all(0, "runner.resumed");
