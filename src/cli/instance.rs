@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use super::file::{locate, state_dir_of};
 use super::{Ending, fail, runtime, say};
-use crate::control::client::{Client, connect, instances};
+use crate::control::client::{Client, DEADLINE, connect, instances};
 
 /// Which running instance. Not needed where only one runs.
 #[derive(Clone, Debug, Args)]
@@ -63,7 +63,12 @@ fn away(state_dir: &Path, error: &io::Error) -> Ending {
 
 /// Says what the instance said.
 pub(super) fn refused(status: &Status) -> Ending {
-    say(format_args!("error: {}", status.message()));
+    match status.code() {
+        Code::Cancelled | Code::DeadlineExceeded => {
+            say(format_args!("error: the runner gave no answer within {DEADLINE:?}"));
+        }
+        _ => say(format_args!("error: {}", status.message())),
+    }
     if status.code() == Code::InvalidArgument { Ending::Wrong } else { Ending::Failed }
 }
 

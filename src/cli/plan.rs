@@ -7,45 +7,117 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use litemap::LiteMap;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::file::{ConfigFile, Loaded};
+use super::instance::refused;
+use super::output::{Output, escaped, one, print_for_programs};
 use super::settings::{discovery_settings, instance, runner, with_absolute_cwds};
-use super::{Ending, fail, print, runtime};
+use super::{Ending, fail, print, runtime, say, shape};
 use crate::clock::Clock;
 use crate::config::{Config, Server};
+use crate::control::client::connect;
+use crate::control::preview::response;
 use crate::discovery::{self, View};
 use crate::executor::local::survey::{Found, survey};
 use crate::plan::{
     Agent, AgentSpec, Answer, Arrival, Contact, Desired, Entities, Entity, EntityId, Heard, Intent,
     Lease, Membership, Observed, Phase, Rules, RunId, Site, Spawn, Time, Want, Wants, plan,
 };
+use crate::proto::control as pb;
 use crate::state::{Memory, confinement};
 use crate::world::Definition;
 
+/// How long a running instance is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Show what would change, and why; change nothing.
 #[derive(Debug, Parser)]
-#[command(after_help = "Example: runner plan --config configs/foraging.toml")]
+#[command(after_help = "Examples:\n  \
+                  runner plan --config configs/foraging.toml\n  \
+                  runner plan --config edited.toml --state-dir state -o json\n\n\
+                  Where an instance runs that has the state directory, it says what the file would\n\
+                  change there; else the agents are found by their marks, and the world is asked.\n\n\
+                  With --detailed-exitcode, exits with 0 if nothing would change, with 2 if something\n\
+                  would, and with 1 if that cannot be told.")]
 pub(super) struct Args {
     #[command(flatten)]
     file: ConfigFile,
+    /// Exit with 2 if something would change.
+    #[arg(long)]
+    detailed_exitcode: bool,
+    /// How it is printed: `name` prints those to whom something would be done.
+    #[arg(long, short, value_enum, default_value = "table")]
+    output: Output,
 }
 
 pub(super) fn run(args: Args) -> Ending {
-    let loaded = match args.file.load() {
+    let Args { file, detailed_exitcode, output } = args;
+    // With the detailed codes, 2 says that something would change.
+    let wrong = |ending| if detailed_exitcode { Ending::Failed } else { ending };
+    let loaded = match file.load() {
         Ok(loaded) => loaded,
-        Err(ending) => return ending,
+        Err(ending) => return wrong(ending),
     };
-    match runtime().and_then(|runtime| runtime.block_on(show(&loaded))) {
-        Ok(()) => Ending::Done,
-        Err(error) => fail("cannot plan", &error),
+    let planned = match runtime().map(|runtime| runtime.block_on(planned(&loaded))) {
+        Ok(Ok(planned)) => planned,
+        Ok(Err(Refusal::Status(status))) => return wrong(refused(&status)),
+        Ok(Err(Refusal::Io(error))) | Err(error) => return fail("cannot plan", &error),
+    };
+    let changes = !planned.actions.is_empty() || !planned.world.is_empty();
+    show(planned, output);
+    if detailed_exitcode && changes { Ending::Wrong } else { Ending::Done }
+}
+
+/// Why there is no plan.
+enum Refusal {
+    Io(io::Error),
+    Status(tonic::Status),
+}
+
+/// As the instance says, if there is one.
+async fn planned(loaded: &Loaded) -> Result<pb::PlanResponse, Refusal> {
+    let state_dir = loaded.state_dir().map_err(Refusal::Io)?;
+    let Ok(mut client) = connect(&state_dir) else {
+        return plan_alone(loaded).await.map_err(Refusal::Io);
+    };
+    let asked = pb::PlanRequest { config: loaded.bytes.clone() };
+    if let Ok(answer) = timeout(PATIENCE, client.plan(asked)).await {
+        return Ok(answer.map_err(Refusal::Status)?.into_inner());
+    }
+    say("the runner does not answer; this is what can be seen without it");
+    plan_alone(loaded).await.map_err(Refusal::Io)
+}
+
+fn show(planned: pb::PlanResponse, output: Output) {
+    match output {
+        Output::Table | Output::Wide => {
+            if !planned.world.is_empty() {
+                print(format_args!("{:<11} {}", "world", escaped(&planned.world)));
+            }
+            for pb::Planned { verb, name, reason } in planned.actions.iter().chain(&planned.pending)
+            {
+                print(format_args!("{verb:<11} {}: {}", escaped(name), escaped(reason)));
+            }
+            print(format_args!("{:<11} {}", "unchanged", planned.unchanged));
+            for note in &planned.notes {
+                print(format_args!("{:<11} {}", "note", escaped(note)));
+            }
+        }
+        Output::Json | Output::Yaml => {
+            print_for_programs(output, &one("Plan", &shape::Plan::from(planned)));
+        }
+        Output::Name => planned.actions.iter().for_each(|action| print(escaped(&action.name))),
     }
 }
 
-async fn show(loaded: &Loaded) -> io::Result<()> {
+/// Where no instance runs.
+async fn plan_alone(loaded: &Loaded) -> io::Result<pb::PlanResponse> {
     let config = &loaded.config;
     let clock = Clock::new();
     let state_dir = loaded.state_dir()?;
@@ -70,8 +142,7 @@ async fn show(loaded: &Loaded) -> io::Result<()> {
     // They would be made ready before anything is started in them.
     observed.synced = rules.projects();
     let plan = plan(&desired, &observed, clock.now());
-    print(plan.to_string().trim_end());
-    Ok(())
+    Ok(response(&plan))
 }
 
 /// The agents of this configuration, by entity. Of two for one entity, the older one.
@@ -111,7 +182,7 @@ async fn ask(config: &Config, server: &str, clock: Clock) -> io::Result<Answer> 
         let message = format!("the world at {server} gave no answer within {waited:?}");
         io::Error::new(io::ErrorKind::TimedOut, message)
     };
-    let view = tokio::time::timeout(config.connection_timeout, answered)
+    let view = timeout(config.connection_timeout, answered)
         .await
         .map_err(|_elapsed| silent())?
         .map_err(io::Error::other)?;
@@ -192,8 +263,8 @@ fn spec(found: &Found, want: Option<&Want>) -> Arc<AgentSpec> {
     Arc::new(if with_env == *want.spec { running } else { with_env })
 }
 
-fn grace(rules: &Rules, found: &Found) -> std::time::Duration {
+fn grace(rules: &Rules, found: &Found) -> Duration {
     let name = found.marker("RUNNER_TEMPLATE");
     let template = rules.templates.iter().find(|template| Some(template.name.as_str()) == name);
-    template.map_or(std::time::Duration::ZERO, |template| template.grace)
+    template.map_or(Duration::ZERO, |template| template.grace)
 }

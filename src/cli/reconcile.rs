@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::io;
-use std::path::absolute;
+use std::path::{PathBuf, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use tracing::{error, info, warn};
 use super::file::{ConfigFile, Loaded};
 use super::limits;
 use super::replace::Successor;
-use super::settings::{Settler, containment, instance, rotation};
+use super::settings::{Settler, containment, instance, rotation, with_absolute_cwds};
 use super::signals::{self, Signals, Told};
 use super::{Ending, fail, runtime};
 use crate::clock::Clock;
-use crate::config::{self, Config, OnExit, Reload, Watch};
+use crate::config::{self, Config, LoadError, OnExit, Overrides, Reload, Server, Watch};
+use crate::control::preview::Draft;
 use crate::control::{self, Ask, Instance};
 use crate::discovery;
 use crate::events::{Events, Recorder};
@@ -152,7 +153,7 @@ async fn reconcile(
     executor.reap_orphans()?;
     let rotator = logs::Rotator::new(rotation_seen, clock);
     let syncer = Syncer::new(projects_seen);
-    let watch = config::watch(&path, overrides, bytes)?;
+    let watch = config::watch(&path, overrides.clone(), bytes)?;
     let view = world.view();
     let (requests, requests_seen) = mpsc::unbounded_channel();
     let (asks, asks_seen) = mpsc::unbounded_channel();
@@ -168,7 +169,7 @@ async fn reconcile(
     let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
     let instance = Instance {
         name,
-        config: absolute(&path).unwrap_or(path),
+        config: absolute(&path).unwrap_or_else(|_| path.clone()),
         state_dir: directory.path().to_owned(),
         requests,
         changes: reconciler.changes(),
@@ -177,6 +178,8 @@ async fn reconcile(
     };
     let operator = Operator {
         signals,
+        path,
+        overrides,
         asks: asks_seen,
         reloading: Vec::new(),
         events: events.clone(),
@@ -263,6 +266,8 @@ async fn serve(instance: Instance) {
 /// Brings signals, orders and edited files to the loop.
 struct Operator<'a> {
     signals: Signals,
+    path: PathBuf,
+    overrides: Overrides,
     asks: mpsc::UnboundedReceiver<Ask>,
     /// Who waits for what comes of the file.
     reloading: Vec<oneshot::Sender<pb::ReloadResponse>>,
@@ -300,6 +305,10 @@ impl Operator<'_> {
 
     fn heed(&mut self, ask: Ask) {
         match ask {
+            Ask::Draft { config, done } => {
+                // Who asked may have gone away.
+                let _ = done.send(self.draft(config));
+            }
             Ask::Reload(done) => {
                 self.reloading.push(done);
                 self.watch.reloader.reload_now();
@@ -312,6 +321,20 @@ impl Operator<'_> {
                 };
             }),
         }
+    }
+
+    /// What this would come to, in the place of the file.
+    fn draft(&self, config: Vec<u8>) -> Result<Draft, String> {
+        let read = config::read_again(&self.path, config, &self.overrides);
+        let config = read.map(|loaded| loaded.config).map_err(|error| match error {
+            LoadError::Rejected(mistakes) => mistakes.render(false),
+            LoadError::Unreadable { .. } => error.to_string(),
+        })?;
+        let server = match &config.server {
+            Server::Address(address) => Some(address.clone()),
+            Server::Embedded(_) => None,
+        };
+        Ok(Draft { rules: with_absolute_cwds(&config), server })
     }
 
     /// Tells those who asked for it what came of the file.

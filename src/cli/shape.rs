@@ -249,6 +249,43 @@ impl From<pb::Template> for Template {
     }
 }
 
+#[derive(Debug, Serialize)]
+pub(super) struct Plan {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    world: String,
+    actions: Vec<Planned>,
+    pending: Vec<Planned>,
+    unchanged: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Planned {
+    verb: String,
+    name: String,
+    reason: String,
+}
+
+impl From<pb::PlanResponse> for Plan {
+    fn from(it: pb::PlanResponse) -> Self {
+        let all = |planned: Vec<pb::Planned>| planned.into_iter().map(Into::into).collect();
+        Self {
+            world: it.world,
+            actions: all(it.actions),
+            pending: all(it.pending),
+            unchanged: it.unchanged,
+            notes: it.notes,
+        }
+    }
+}
+
+impl From<pb::Planned> for Planned {
+    fn from(it: pb::Planned) -> Self {
+        Self { verb: it.verb, name: it.name, reason: it.reason }
+    }
+}
+
 impl From<pb::Rollout> for Rollout {
     fn from(it: pb::Rollout) -> Self {
         Self {

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -17,6 +18,9 @@ use crate::proto::control::runner_client::RunnerClient;
 
 /// The longest path of a socket, with its final zero (unix(7)).
 const LONGEST_PATH: usize = 108;
+
+/// How long to wait for an answer, or for the first one of many.
+pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The largest answer: a million agents with all that is known of them.
 const MAX_MESSAGE_BYTES: usize = 1 << 30;
@@ -37,7 +41,7 @@ pub fn connect(state_dir: &Path) -> io::Result<Client> {
         async move { connect_to(&path).map(TokioIo::new) }
     });
     // The address is never looked at.
-    let endpoint = Endpoint::from_static("http://runner.invalid");
+    let endpoint = Endpoint::from_static("http://runner.invalid").timeout(DEADLINE);
     let channel = endpoint.connect_with_connector_lazy(connector);
     Ok(Client::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
 }

@@ -13,6 +13,7 @@
 pub mod client;
 mod explain;
 mod feed;
+pub mod preview;
 mod selector;
 mod service;
 mod socket;
@@ -32,16 +33,27 @@ use crate::proto::control as pb;
 use crate::proto::control::runner_server::RunnerServer;
 use crate::reconcile::Request;
 use feed::Feed;
+use preview::Draft;
 use service::Service;
 
 /// The name of the socket in the state directory.
 pub const SOCKET: &str = "control.sock";
+
+/// The largest request: a configuration file of 16 MiB, which is the largest that is read.
+const MAX_REQUEST_BYTES: usize = 17 << 20;
 
 /// What the API can be asked that is not the loop's to do.
 #[derive(Debug)]
 pub enum Ask {
     /// To read the configuration file now.
     Reload(oneshot::Sender<pb::ReloadResponse>),
+    /// What this would come to if it were in the configuration file, or else what is wrong with it.
+    Draft {
+        /// The bytes.
+        config: Vec<u8>,
+        /// Told what it comes to.
+        done: oneshot::Sender<Result<Draft, String>>,
+    },
     /// To end, with the agents or without them.
     Stop {
         /// Whether the agents run on.
@@ -91,7 +103,7 @@ pub async fn serve(instance: Instance) -> io::Result<()> {
     Server::builder()
         .add_service(health)
         .add_service(reflection)
-        .add_service(RunnerServer::new(service))
+        .add_service(RunnerServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES))
         .serve_with_incoming(peers)
         .await
         .map_err(io::Error::other)

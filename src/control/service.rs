@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::explain::{MOST, explain};
 use super::feed::{Feed, Moment, difference, look};
+use super::preview::preview;
 use super::selector::{is_pattern, selects};
 use super::status::{View, intent, policy};
 use super::{Ask, Instance};
@@ -336,6 +337,19 @@ impl pb::runner_server::Runner for Service {
     ) -> Answer<pb::ListTemplatesResponse> {
         let look = self.look().await?;
         Ok(Response::new(pb::ListTemplatesResponse { templates: View::of(&look).templates() }))
+    }
+
+    async fn plan(&self, request: Request<pb::PlanRequest>) -> Answer<pb::PlanResponse> {
+        let config = request.into_inner().config;
+        let draft = if config.is_empty() {
+            None
+        } else {
+            let (done, draft) = oneshot::channel();
+            self.instance.asks.send(Ask::Draft { config, done }).map_err(|_| ending())?;
+            Some(draft.await.map_err(|_| ending())?.map_err(Status::invalid_argument)?)
+        };
+        let look = self.look().await?;
+        Ok(Response::new(preview(&look, draft)))
     }
 
     async fn list_rollouts(

@@ -106,6 +106,19 @@ impl Desired {
     }
 }
 
+impl Desired {
+    /// Whether this template serves the entity.
+    #[must_use]
+    pub fn serves(&self, id: &EntityId, template: &str) -> bool {
+        match &self.wants {
+            Wants::Unknown => false,
+            Wants::Known { agents, .. } => {
+                agents.get(id).is_some_and(|want| want.template.name == template)
+            }
+        }
+    }
+}
+
 fn wants(rules: &Rules, site: &Site, membership: &Membership, orders: &Orders) -> Wants {
     let mut agents = BTreeMap::new();
     let mut unserved = BTreeSet::new();

@@ -374,3 +374,61 @@ fn a_follower_reads_each_line_once_through_rotations_and_deaths() {
     command.args(["logs", "nobody", "--log-dir"]).arg(&copied);
     assert_eq!(said(&command.output().unwrap()).0, Some(1));
 }
+
+#[test]
+fn a_plan_says_what_an_edited_file_would_change_in_the_running_instance() {
+    let world = three();
+    let runner = started(&world);
+    let dir = runner.dir.path();
+    let before = runner.agent_pids();
+    let plan = |config: &str, more: &[&str]| {
+        std::fs::write(dir.join("edited.toml"), config).unwrap();
+        let args: Vec<_> = ["plan", "--config", "edited.toml", "--detailed-exitcode"]
+            .iter()
+            .chain(more)
+            .copied()
+            .collect();
+        said(&verb(dir, &args))
+    };
+    let config = config(&world);
+    assert_eq!(plan(&config, &[]), (Some(0), "unchanged   3\n".to_owned(), String::new()));
+
+    let edited =
+        config.replace("[agents.crasher]", "env = { LEVEL = \"debug\" }\n[agents.crasher]");
+    let (code, table, _) = plan(&edited, &[]);
+    assert_eq!(code, Some(2));
+    let stops = ["alice", "bob"]
+        .map(|name| format!("stop        {name}: environment changed; grace 5s\n"))
+        .concat();
+    assert_eq!(table, format!("{stops}unchanged   1\n"));
+    let (_, list, _) = plan(&edited, &["-o", "json"]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!((&list["apiVersion"], &list["kind"]), (&"runner/v1".into(), &"Plan".into()));
+    assert_eq!(names(&serde_json::json!({ "items": list["actions"] })), ["alice", "bob"]);
+    assert_eq!(list["actions"][0]["verb"], "stop");
+
+    // A failed one is started again by another command; orders that are in force are heeded.
+    data(&runner, &["suspend", "bob"]);
+    data(&runner, &["wait", "--for=deleted", "bob"]);
+    let (code, table, _) = plan(&config.replace("\"5\"", "\"6\""), &[]);
+    assert_eq!(code, Some(2));
+    assert!(table.starts_with("start       crasher: command changed; template crasher"), "{table}");
+    assert!(table.contains("pending     bob: it is suspended\n"), "{table}");
+
+    let few = edited.replace("[runner]", "[runner]\nrollout = { max_unavailable = 1 }");
+    data(&runner, &["resume", "bob"]);
+    data(&runner, &["wait", "--for=phase=Running", "bob"]);
+    let (_, table, _) = plan(&few, &[]);
+    assert!(table.ends_with("note        default: 2 agents are changed, 1 at a time\n"), "{table}");
+
+    let (code, table, _) = plan(&config.replace(&world.address.to_string(), "elsewhere:1"), &[]);
+    assert_eq!(code, Some(2));
+    assert!(table.starts_with("world       elsewhere:1\nunchanged   3\n"), "{table}");
+
+    let (code, stdout, stderr) = plan("[runner]\nmax_agents = 0\n", &[]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("`runner.max_agents`"), "{stderr}");
+    assert_eq!(runner.process.all_after(0, "agent.stopping").len(), 1, "bob, who was suspended");
+    assert!(runner.agent_pids().is_superset(&before.iter().take(1).copied().collect()));
+    runner.stop();
+}
