@@ -63,11 +63,10 @@ fn away(state_dir: &Path, error: &io::Error) -> Ending {
 
 /// Says what the instance said.
 pub(super) fn refused(status: &Status) -> Ending {
-    match status.code() {
-        Code::Cancelled | Code::DeadlineExceeded => {
-            say(format_args!("error: the runner gave no answer within {DEADLINE:?}"));
-        }
-        _ => say(format_args!("error: {}", status.message())),
+    if matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
+        say(format_args!("error: the runner gave no answer within {DEADLINE:?}"));
+    } else {
+        say(format_args!("error: {}", status.message()));
     }
     if status.code() == Code::InvalidArgument { Ending::Wrong } else { Ending::Failed }
 }

@@ -24,6 +24,7 @@ pub(super) struct Inherited<'a> {
     pub(super) grace: Duration,
     pub(super) confinement: Confinement,
     pub(super) rollout: RolloutPolicy,
+    pub(super) faulthandler: bool,
     pub(super) host: Host<'a>,
 }
 
@@ -62,6 +63,7 @@ fn implicit(inherited: &Inherited<'_>) -> Template {
         grace: inherited.grace,
         confinement: inherited.confinement.clone(),
         rollout: inherited.rollout,
+        faulthandler: inherited.faulthandler,
     }
 }
 
@@ -87,6 +89,7 @@ fn template(
         grace: section.millis("shutdown_grace_ms", 0, grace).value,
         confinement: confinement::read(section, &inherited.confinement, &inherited.host),
         rollout: rollout::read(section, inherited.rollout),
+        faulthandler: section.flag("faulthandler", inherited.faulthandler).value,
     }
 }
 

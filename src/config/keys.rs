@@ -81,6 +81,7 @@ impl Table {
                 "limits",
                 "limits_mode",
                 "rollout",
+                "faulthandler",
             ],
             Self::Template => &[
                 "module",
@@ -97,6 +98,7 @@ impl Table {
                 "no_new_privs",
                 "limits",
                 "rollout",
+                "faulthandler",
             ],
             Self::Match => &["types", "tags"],
             Self::Limits => &["memory", "cpu", "pids", "nofile"],

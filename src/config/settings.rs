@@ -50,6 +50,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         grace: runner.millis("shutdown_grace_ms", 0, 5000).value,
         confinement: confinement::read(&runner, &Confinement::default(), &host),
         rollout: rollout::read(&runner, RolloutPolicy::default()),
+        faulthandler: runner.flag("faulthandler", false).value,
         host,
     };
     let templates = agents::templates(root, &inherited, &auto_discover);

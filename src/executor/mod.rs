@@ -17,7 +17,9 @@ pub mod local;
 #[cfg(test)]
 pub(crate) mod misbehave;
 
-pub use local::{CannotContain, Containment, Local, Trees, Usage, log_name, logs, usage};
+pub use local::{
+    CannotContain, Containment, Doing, Evidence, Local, Trees, Usage, log_name, logs, usage,
+};
 
 /// What the runner's own program does as one of the processes that an agent begins with, by its
 /// first argument.
@@ -40,6 +42,12 @@ pub trait Executor {
     /// Takes charge of an agent that another runner started. Answered by [`Event::Gone`] when it
     /// has ended, or at once if there is no such process any more.
     fn adopt(&self, adoption: Adoption);
+
+    /// Finds out what an agent is doing that is about to be ended for not doing its work; with
+    /// `dump`, those of its processes that listen to SIGUSR1 are asked to write that down. What is
+    /// asked of the run after this waits for it, for less than a second. Answered by
+    /// [`Event::Examined`], unless it has ended.
+    fn examine(&self, run: RunId, dump: bool);
 
     /// SIGTERM: to the leader while it lives (launchers such as uv pass it on, and a group signal
     /// would reach the agent twice), to the rest of its tree after that. Does nothing if the run
@@ -107,7 +115,7 @@ pub trait Record: fmt::Debug + Send + Sync {
 }
 
 /// What happened to a run. For each run, in this order:
-/// `SpawnFailed` alone; or `Started`, perhaps `LeaderExited`, `Gone`.
+/// `SpawnFailed` alone; or `Started`, perhaps `Examined`, perhaps `LeaderExited`, `Gone`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The process runs.
@@ -123,6 +131,13 @@ pub enum Event {
         run: RunId,
         /// The reason, for a person.
         error: String,
+    },
+    /// What its processes were doing.
+    Examined {
+        /// Which one.
+        run: RunId,
+        /// What was found.
+        evidence: Evidence,
     },
     /// The leader has ended, but other processes of its tree live on.
     LeaderExited {
@@ -147,6 +162,7 @@ impl Event {
         match self {
             Self::Started { run, .. }
             | Self::SpawnFailed { run, .. }
+            | Self::Examined { run, .. }
             | Self::LeaderExited { run, .. }
             | Self::Gone { run, .. } => *run,
         }

@@ -25,6 +25,7 @@ pub(crate) fn template(name: &str) -> Template {
         grace: Duration::from_secs(5),
         confinement: Confinement::default(),
         rollout: RolloutPolicy::default(),
+        faulthandler: false,
     }
 }
 

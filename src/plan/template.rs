@@ -115,6 +115,9 @@ pub struct Template {
     pub confinement: Confinement,
     /// How a change is brought to its agents.
     pub rollout: RolloutPolicy,
+    /// Whether its agents write down what they do when they are sent SIGUSR1.
+    #[serde(default)]
+    pub faulthandler: bool,
 }
 
 /// The program of a template.

@@ -9,6 +9,8 @@ use crate::plan::EntityId;
 const READ: u64 = 8 << 10;
 /// How many lines are told.
 const LINES: usize = 5;
+/// How many of one that hangs: a stack is deeper than a last word.
+const EVIDENCE: usize = 40;
 /// How much of each line, in bytes.
 const LENGTH: usize = 200;
 
@@ -28,6 +30,15 @@ pub(super) fn last_words(log_dir: &Path, agents: &[EntityId]) -> (String, String
         (true, Some((tail, id))) => (self::common(&[tail]), id.to_string()),
         (true, None) => (String::new(), String::new()),
     }
+}
+
+/// The last lines that an agent wrote, with those that its fault handler did.
+pub(super) fn last_lines(log_dir: &Path, agent: &EntityId) -> String {
+    // A log that cannot be read says nothing; that it cannot be is told elsewhere.
+    let tail = logs::tail(log_dir, agent, READ).unwrap_or_default();
+    let mut last: Vec<_> = lines(&tail).rev().take(EVIDENCE).map(shown).collect();
+    last.reverse();
+    last.join(" | ")
 }
 
 /// The last lines that are in all texts, each once: of agents that crash and crash again the same

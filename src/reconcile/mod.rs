@@ -24,8 +24,8 @@ use crate::executor::{Adoption, Event, Executor, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{
     Action, Arrival, CannotSteer, Contact, Desired, EntityId, Intent, Membership, Observed, Orders,
-    Outcome, Pending, Phase, Plan, Progress, RunId, Start, Steer, Time, Verb, plan, plan_for,
-    progress,
+    Outcome, Pending, Phase, Plan, Progress, RunId, Start, Steer, StopReason, Time, Verb, Wants,
+    plan, plan_for, progress,
 };
 pub use parts::{
     Adopted, AskWorld, Inheritance, Look, Order, Remember, Request, Settings, Sources,
@@ -466,9 +466,14 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     fn happened(&mut self, event: &Event, now: Time) {
         let Some(id) = self.runs.get(&event.run()).cloned() else { return };
         let Some(agent) = self.observed.agents.get_mut(&id) else { return };
+        if let Event::Examined { evidence, .. } = event {
+            report::examined(&id, evidence, &self.settings.log_dir);
+            return;
+        }
         self.news.add(&id);
         self.report.happened(&id, agent, event);
         match event {
+            Event::Examined { .. } => {}
             Event::Started { pid, .. } => agent.started(*pid, now),
             Event::LeaderExited { exit, .. } => agent.leader_exited(*exit, now),
             Event::SpawnFailed { run, error } => {
@@ -592,7 +597,11 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                     fault::reach(Point::StartNoted);
                     self.start(id, start);
                 }
-                Verb::Stop { run, .. } => {
+                Verb::Stop { run, why, .. } => {
+                    if let StopReason::LeaseGone { .. } = why {
+                        let dump = self.dumps(id);
+                        self.executor.examine(*run, dump);
+                    }
                     fault::reach(Point::StopNoted);
                     self.executor.terminate(*run);
                 }
@@ -609,6 +618,16 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         }
         if !plan.actions.is_empty() {
             report::pass(plan, &self.observed);
+        }
+    }
+
+    /// Whether the agent is to write down what it does before it is stopped as hung.
+    fn dumps(&mut self, id: &EntityId) -> bool {
+        match &self.desired().wants {
+            Wants::Unknown => false,
+            Wants::Known { agents, .. } => {
+                agents.get(id).is_some_and(|want| want.template.faulthandler)
+            }
         }
     }
 

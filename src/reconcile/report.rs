@@ -10,7 +10,8 @@ use tracing::{debug, error, info, warn};
 
 use super::Order;
 use super::crashes::Crashes;
-use crate::executor::Event;
+use super::last_words::last_lines;
+use crate::executor::{Event, Evidence};
 use crate::plan::{
     Action, Agent, Arrival, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Outcome,
     Pending, Phase, Plan, Refused, Rules, RunId, Start, Steer, StopReason, Stopping, Throttle,
@@ -146,6 +147,7 @@ impl Report {
                 let covered = self.crashes.cover(agent, &Outcome::NotStarted(error.clone()));
                 tell!(covered, error, event = "agent.not_started", entity = %id, %run, %error, "could not be started");
             }
+            Event::Examined { .. } => {}
             Event::LeaderExited { exit, .. } => {
                 let covered = self.crashes.cover_exit(agent, *exit);
                 tell!(covered, info, event = "agent.leader_exited", entity = %id, %run, %exit, "its first process ended, others live");
@@ -235,6 +237,20 @@ impl Report {
             "starting"
         );
     }
+}
+
+/// Tells what an agent was doing that is stopped as it does not do its work. What it wrote is read
+/// elsewhere: the loop waits for no disk.
+pub(super) fn examined(id: &EntityId, evidence: &Evidence, log_dir: &Path) {
+    let (id, evidence, log_dir) = (id.clone(), evidence.clone(), log_dir.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let last_lines = last_lines(&log_dir, &id);
+        let Evidence { asked, .. } = evidence;
+        warn!(
+            event = "agent.hung", entity = %id, reason = %evidence, asked, last_lines,
+            "this is what it was doing"
+        );
+    });
 }
 
 /// Tells what was taken up from another runner.

@@ -20,6 +20,7 @@ use crate::plan::{
 enum Told {
     Spawn(RunId, String),
     Adopt(RunId, u32),
+    Examine(RunId, bool),
     Terminate(RunId),
     Kill(RunId),
     Ask,
@@ -36,6 +37,10 @@ impl Executor for Notes {
 
     fn adopt(&self, adoption: Adoption) {
         self.0.send(Told::Adopt(adoption.run, adoption.identity.pid)).unwrap();
+    }
+
+    fn examine(&self, run: RunId, dump: bool) {
+        self.0.send(Told::Examine(run, dump)).unwrap();
     }
 
     fn terminate(&self, run: RunId) {

@@ -11,6 +11,7 @@ use chrono::{DateTime, FixedOffset};
 use runner::executor::local::survey::Found;
 use serde_json::Value;
 
+use super::control::data;
 use super::harness::{Process, Runner, entities, eventually, misbehave};
 
 /// Alice, who does this when there is a file `go`, and others who write all the time.
@@ -170,6 +171,9 @@ fn an_agent_that_takes_too_much_memory_is_killed_alone_and_that_is_told() {
     let told = "OOM: killed by the kernel at 64MiB";
     assert_eq!(runner.process.event(0, "agent.exited", "alice")["exit"], told);
     assert_eq!(runner.process.event(0, "agent.failed", "alice")["exit"], told);
+    let why = data(&runner, &["why", "alice"]);
+    assert!(why.contains(&format!("ended by itself: {told}\n")), "{why}");
+    assert!(why.contains(&format!("its agent is Failed: {told}")), "{why}");
     assert!(!runner.dir.path().join("done").exists());
     others_go_on(&runner, &pids[1..]);
     runner.stop();

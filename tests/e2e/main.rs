@@ -32,4 +32,5 @@ mod trees;
 mod upheaval;
 #[expect(dead_code, reason = "the figures use the rest of it")]
 mod vitals;
+mod why;
 mod world_away;

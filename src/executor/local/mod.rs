@@ -10,6 +10,7 @@
 //! number as well, so a signal to the group can never hit a stranger; and as one task both sends
 //! the signals and reaps, no signal can come after the reap.
 
+mod evidence;
 mod group;
 mod leader;
 mod log_name;
@@ -36,13 +37,14 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use self::group::Groups;
 use self::leader::Leader;
 use self::reaper::Reaper;
-use self::run::{Order, OrdersFor, OrdersTo, adopt, supervise};
+use self::run::{End, Order, OrdersFor, OrdersTo, adopt, supervise};
 use self::tree::Tree;
 use super::gate::Births;
 use super::{Adoption, Event, Executor, Record, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::RunId;
 
+pub use self::evidence::{Doing, Evidence};
 pub use self::log_name::log_name;
 pub use self::tree::{CannotContain, Containment, Trees};
 pub use self::usage::{Usage, usage};
@@ -145,12 +147,16 @@ impl Executor for Local {
         self.runtime.spawn(adopt((adoption, leader), orders, Arc::clone(&self.shared)));
     }
 
+    fn examine(&self, run: RunId, dump: bool) {
+        self.order(run, Order::Examine { dump });
+    }
+
     fn terminate(&self, run: RunId) {
-        self.order(run, Order::Terminate);
+        self.order(run, Order::End(End::Terminate));
     }
 
     fn kill(&self, run: RunId) {
-        self.order(run, Order::Kill);
+        self.order(run, Order::End(End::Kill));
     }
 
     fn give_up(&self) {

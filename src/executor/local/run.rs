@@ -11,7 +11,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::Shared;
-use super::group::{Groups, Signs};
+use super::evidence::gather;
+use super::group::Signs;
 use super::leader::{Leader, abandon};
 use super::start::{StartError, Started, start};
 use super::survey::{INSTANCE, RUN};
@@ -33,11 +34,18 @@ pub(super) type OrdersTo = UnboundedSender<Order>;
 /// What the task of a run is told to do. It waits in the channel until there is a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
+    Examine { dump: bool },
+    End(End),
+}
+
+/// How its processes are to end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
     Terminate,
     Kill,
 }
 
-impl Order {
+impl End {
     fn send_to(self, others: &Others) {
         others.signal(match self {
             Self::Terminate => Signal::TERM,
@@ -99,8 +107,7 @@ pub(super) async fn adopt(
 
 /// Sees a process through to its end, and carries out the orders about it.
 async fn see_through(run: RunId, tree: Tree, orders: OrdersFor, shared: &Shared) {
-    let groups = &shared.groups;
-    let mut orders = Orders { run, groups, receiver: orders, terminated: false, killed: false };
+    let mut orders = Orders { run, shared, receiver: orders, terminated: false, killed: false };
     match orders.heed_until(tree.leader_exited(), &tree, Phase::Led).await {
         Ok(exit) => {
             let exit = if orders.killed { exit } else { tree.explain(run, exit) };
@@ -166,11 +173,11 @@ async fn orphans(adoption: Adoption, mut orders: OrdersFor, shared: &Shared) {
         }
         tokio::select! {
             _ended = left.ended() => {}
-            Ok(order) = orders.recv() => {
+            Ok(Order::End(end)) = orders.recv() => {
                 let signs = signs(left.strays().unwrap_or_default());
                 let now = others(cgroup.as_ref(), (pid, signs), &shared.groups).await;
                 if let Ok(Some(now)) = now {
-                    order.send_to(&now);
+                    end.send_to(&now);
                 }
             }
         }
@@ -215,7 +222,7 @@ async fn emptied(orders: &mut Orders<'_>, tree: &Tree, shared: &Shared, exit: Ex
 /// The orders about one run, and what was made of them.
 struct Orders<'a> {
     run: RunId,
-    groups: &'a Groups,
+    shared: &'a Shared,
     receiver: OrdersFor,
     terminated: bool,
     killed: bool,
@@ -230,43 +237,57 @@ impl Orders<'_> {
                 // An exit goes first: a SIGTERM to a zombie would reach nobody, and be lost.
                 biased;
                 output = &mut done => return output,
-                Ok(order) = self.receiver.recv() => {
-                    if matches!(phase, Phase::Led) {
-                        Box::pin(self.note_strays(tree)).await;
+                Ok(order) = self.receiver.recv() => match (order, phase) {
+                    (Order::Examine { dump }, Phase::Led) => {
+                        Box::pin(self.examine(tree, dump)).await;
                     }
-                    self.carry_out(order, tree, phase);
-                }
+                    // Whom a leader left behind is examined by nobody.
+                    (Order::Examine { .. }, Phase::Leaderless(_)) => {}
+                    (Order::End(end), Phase::Led) => {
+                        Box::pin(self.note_strays(tree)).await;
+                        self.carry_out(end, tree, phase);
+                    }
+                    (Order::End(end), Phase::Leaderless(_)) => self.carry_out(end, tree, phase),
+                },
             }
+        }
+    }
+
+    /// Its zombie pins the number of the leader meanwhile, if it ends.
+    async fn examine(&self, tree: &Tree, dump: bool) {
+        let (run, pid) = (self.run, tree.pid());
+        if let Ok(evidence) = spawn_blocking(move || gather(pid, dump)).await {
+            self.shared.tell(Event::Examined { run, evidence });
         }
     }
 
     /// The order is carried out all the same if that fails.
     async fn note_strays(&self, tree: &Tree) {
-        if let Err(error) = tree.note_strays(self.groups).await {
+        if let Err(error) = tree.note_strays(&self.shared.groups).await {
             tracing::warn!(run = %self.run, %error, "cannot tell what an agent may leave behind");
         }
     }
 
-    fn carry_out(&mut self, order: Order, tree: &Tree, phase: Phase<'_>) {
+    fn carry_out(&mut self, end: End, tree: &Tree, phase: Phase<'_>) {
         self.terminated = true;
-        let sent = match (order, phase) {
-            (Order::Terminate, Phase::Led) => tree.terminate_leader(),
-            (Order::Terminate, Phase::Leaderless(others)) => tree.terminate(others),
-            (Order::Kill, Phase::Led) => {
+        let sent = match (end, phase) {
+            (End::Terminate, Phase::Led) => tree.terminate_leader(),
+            (End::Terminate, Phase::Leaderless(others)) => tree.terminate(others),
+            (End::Kill, Phase::Led) => {
                 self.killed = true;
                 tree.kill(None)
             }
-            (Order::Kill, Phase::Leaderless(others)) => {
+            (End::Kill, Phase::Leaderless(others)) => {
                 self.killed = true;
                 tree.kill(others)
             }
         };
-        fault::reach(match order {
-            Order::Terminate => Point::StopSent,
-            Order::Kill => Point::KillSent,
+        fault::reach(match end {
+            End::Terminate => Point::StopSent,
+            End::Kill => Point::KillSent,
         });
         if let Err(error) = sent {
-            tracing::warn!(run = %self.run, ?order, %error, "cannot signal an agent");
+            tracing::warn!(run = %self.run, ?end, %error, "cannot signal an agent");
         }
     }
 
@@ -274,14 +295,14 @@ impl Orders<'_> {
     /// time that it had.
     fn pass_on(&mut self, tree: &Tree, phase: Phase<'_>) {
         if self.terminated && !self.killed {
-            self.carry_out(Order::Terminate, tree, phase);
+            self.carry_out(End::Terminate, tree, phase);
         }
     }
 
     /// To those who came into the tree after it was killed.
     fn kill_again(&mut self, tree: &Tree, phase: Phase<'_>) {
         if self.killed {
-            self.carry_out(Order::Kill, tree, phase);
+            self.carry_out(End::Kill, tree, phase);
         }
     }
 }

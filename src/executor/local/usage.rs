@@ -24,9 +24,8 @@ pub struct Usage {
 #[must_use]
 pub fn usage(pid: u32) -> Option<Usage> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-    let tree = members_beside(pid).unwrap_or_else(|| descendants(pid));
     let mut usage = Usage::default();
-    for one in tree {
+    for one in tree(pid) {
         // One that has ended meanwhile uses nothing.
         let Some((ticks, pages)) = measure(one) else { continue };
         let millis = ticks.saturating_mul(1000) / clock_ticks_per_second().max(1);
@@ -35,6 +34,11 @@ pub fn usage(pid: u32) -> Option<Usage> {
         usage.processes += 1;
     }
     (usage.processes > 0).then_some(usage)
+}
+
+/// The process and all that it started, as far as that can be seen.
+pub(super) fn tree(pid: Pid) -> HashSet<Pid> {
+    members_beside(pid).unwrap_or_else(|| descendants(pid))
 }
 
 /// It, and all below it.
