@@ -1,5 +1,5 @@
 //! The figures of `design/performance.md`, from the real binary on this machine: edit, shutdown,
-//! idle, outage, trees, storm, adopt, churn, names.
+//! idle, outage, trees, storm, adopt, churn, names, asking.
 //!
 //! ```text
 //! cargo build --release --examples && cargo bench --bench figures [-- NAME…]
@@ -23,6 +23,8 @@ mod upheaval;
 #[path = "../tests/e2e/vitals.rs"]
 mod vitals;
 
+#[path = "figures/asking.rs"]
+mod asking;
 #[path = "figures/churn.rs"]
 mod churn;
 #[path = "figures/names.rs"]
@@ -43,7 +45,7 @@ const REPETITIONS: usize = 5;
 
 fn main() {
     let asked: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let figures: [(&str, fn()); 9] = [
+    let figures: [(&str, fn()); 10] = [
         ("edit", edit),
         ("shutdown", shutdown),
         ("idle", idle),
@@ -53,6 +55,7 @@ fn main() {
         ("churn", churn::churn),
         ("names", names::names),
         ("adopt", adopt),
+        ("asking", asking::asking),
     ];
     for (name, figure) in figures {
         if asked.is_empty() || asked.iter().any(|asked| asked == name) {
@@ -324,6 +327,17 @@ fn adopt() {
         delays.len()
     );
     runner.stop();
+}
+
+/// The processor time of the threads that a process has.
+fn cpu(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of = |thread: std::io::Result<fs::DirEntry>| {
+        // One that has ended meanwhile is lost, and would not be seen the next time either.
+        let schedstat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        schedstat.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(of).sum())
 }
 
 /// As little as adoption takes.
