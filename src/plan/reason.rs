@@ -241,7 +241,7 @@ impl fmt::Display for EndReason {
             Self::Success => f.write_str("it exited with code 0"),
             Self::PolicyNever => f.write_str("its restart policy is never"),
             Self::TooManyAttempts(attempts) => {
-                write!(f, "it crashed again after {attempts} restarts")
+                write!(f, "it crashed again after restart {attempts} of {attempts}")
             }
         }
     }

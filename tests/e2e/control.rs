@@ -185,7 +185,7 @@ fn why_goes_from_the_first_cause_to_what_is_now() {
         "started as process",
         "ended by itself: exit code 5",
         "to be restarted in 10 ms, attempt 1 of 2: exit code 5",
-        "failed; a changed template starts it again: it crashed again after 2 restarts",
+        "failed; a changed template starts it again: it crashed again after restart 2 of 2",
         "its agent is Failed: exit code 5",
     ];
     let mut rest = told.as_str();

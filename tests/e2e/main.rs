@@ -18,6 +18,7 @@ mod harness;
 mod hostile;
 mod limits;
 mod logs;
+mod outputs;
 mod pid_reuse;
 mod reload;
 mod replace;

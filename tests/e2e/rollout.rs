@@ -49,15 +49,17 @@ fn a_bad_version_stops_after_its_first_batch_and_undo_brings_all_back() {
     assert_eq!(failed["template"], "default");
     let (code, table, _) = said(&verb(runner.dir.path(), &["rollout", "status", "--wait"]));
     assert_eq!(code, Some(1), "{table}");
-    // All that went through is the first batch; those of the others live that lived before.
-    let survivors = of_version(&runner, "1");
-    assert!(survivors.is_subset(&first));
+    // Nobody beyond the first batch was touched. Those of the batch who had not been started anew
+    // when the first one failed got back what they had.
+    let survivors: BTreeSet<_> = first.intersection(&of_version(&runner, "1")).copied().collect();
     assert_eq!(survivors.len(), AGENTS * 3 / 4);
     let status = rollout(&runner);
     assert_eq!(
-        (&status["state"], &status["agents"], &status["updated"], &status["maxUnavailable"]),
-        (&"Paused".into(), &AGENTS.into(), &(AGENTS / 4).into(), &(AGENTS / 4).into())
+        (&status["state"], &status["agents"], &status["maxUnavailable"]),
+        (&"Paused".into(), &AGENTS.into(), &(AGENTS / 4).into())
     );
+    let updated = status["updated"].as_u64().unwrap();
+    assert!((1..=AGENTS as u64 / 4).contains(&updated), "{status}");
     assert!(status["reason"].as_str().unwrap().ends_with("failed: exit code 5"), "{status}");
     let why = data(&runner, &["why", "a99"]);
     assert!(why.contains("it keeps its version: the rollout of default is paused, as"), "{why}");
@@ -68,7 +70,7 @@ fn a_bad_version_stops_after_its_first_batch_and_undo_brings_all_back() {
     runner.start_again();
     runner.process.event_of_all(0, "runner.resumed");
     assert_eq!(rollout(&runner)["state"], "Paused");
-    assert_eq!(of_version(&runner, "1"), survivors);
+    assert!(survivors.is_subset(&of_version(&runner, "1")));
 
     assert!(data(&runner, &["rollout", "undo", "default"]).starts_with("default undone"));
     data(&runner, &["rollout", "status", "--wait", "--timeout", "60s"]);

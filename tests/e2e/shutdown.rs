@@ -70,7 +70,7 @@ fn an_agent_that_fails_too_often_stays_failed_until_its_template_changes() {
         .replace("[runner]", "[runner]\ninitial_backoff_ms = 1\nmax_restart_attempts = 2");
     let runner = Runner::start(&failing);
     let failed = runner.process.event(0, "agent.failed", "e0");
-    assert_eq!(failed["reason"], "it crashed again after 2 restarts");
+    assert_eq!(failed["reason"], "it crashed again after restart 2 of 2");
     assert_eq!(runner.process.all_after(0, "agent.started").len(), 3);
     runner.save(&failing.replace("\"3\"", "\"4\""));
     let again = runner.process.wait(0, "another failure", |line| {

@@ -63,7 +63,7 @@ fn too_many_crashes() {
         "to be restarted in 16 ms, attempt 5 of 5: exit code 7",
         "starting: restart 5 of 5 after a crash",
         "ended by itself: exit code 7",
-        "failed; a changed template starts it again: it crashed again after 5 restarts",
+        "failed; a changed template starts it again: it crashed again after restart 5 of 5",
         "its agent is Failed: exit code 7",
     ];
     why(&runner, "alice", &steps);
