@@ -242,7 +242,13 @@ impl Client {
         session.retry.reset();
         session.next =
             if session.told { Next::At(session.started + MIN_GAP) } else { Next::After(now) };
-        debug!(server = self.settings.server, entities, refused, "the world answered");
+        debug!(
+            event = "world.answered",
+            server = self.settings.server,
+            entities,
+            refused,
+            "the world answered"
+        );
         if let Some(notice) = session.contact.answered(now, entities, reconnected) {
             notice.log(&self.settings.server);
         }
@@ -259,7 +265,7 @@ impl Client {
             session.link = Link::new(&self.settings.server, self.clock, connections);
             session.watcher.close();
         }
-        debug!(server = self.settings.server, error = %failure, "a call to the world failed");
+        debug!(event = "world.call_failed", server = self.settings.server, error = %failure, "a call to the world failed");
         if let Some(notice) = session.contact.failed(now, failure) {
             notice.log(&self.settings.server);
         }

@@ -133,6 +133,7 @@ impl Notice {
             Self::Away { away, error } => warn!(
                 event = "world.lost",
                 server,
+                cause = "still_away",
                 error,
                 away_s = away.as_secs(),
                 "the world is still away",

@@ -14,6 +14,9 @@ use tracing_subscriber::layer::Context;
 use super::{Record, Waiting};
 use crate::clock::wall_time;
 
+/// What has a name and is no event, as it happens all the time: what came of it is one.
+const NO_EVENTS: [&str; 3] = ["pass", "world.answered", "world.call_failed"];
+
 /// A layer of the log that passes on what has a stable name.
 /// Until it is known where that is to be kept, it waits.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +39,8 @@ impl<S: Subscriber> Layer<S> for Recorder {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut parts = Parts::default();
         event.record(&mut parts);
-        // A pass is no event: what it did is.
-        if parts.0.kind.is_empty() || parts.0.kind == "pass" {
+        let kind = parts.0.kind.as_str();
+        if kind.is_empty() || NO_EVENTS.contains(&kind) {
             return;
         }
         let since_epoch = wall_time().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -162,6 +162,16 @@ impl Outcome {
             Self::NotStarted(_) | Self::Unhealthy => false,
         }
     }
+
+    /// The word for it, for programs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Exit(exit) => exit.word(),
+            Self::NotStarted(_) => "not_started",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 /// What answers have said of the lease of a running agent's entity.
@@ -230,6 +240,13 @@ impl Agent {
             | Phase::Completed { .. }
             | Phase::Failed { .. } => None,
         }
+    }
+
+    /// Since when it is being started, if it is.
+    #[must_use]
+    pub fn starting_since(&self) -> Option<Time> {
+        let Phase::Starting { since, .. } = &self.phase else { return None };
+        Some(*since)
     }
 
     /// When its process was started, or its start was asked for; none if there is none.

@@ -190,6 +190,92 @@ impl fmt::Display for Change {
     }
 }
 
+impl StartReason {
+    /// The word for it, for programs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NoAgent => "no_agent",
+            Self::Restart { .. } => "crashed",
+            Self::WorldBack(_) => "world_back",
+            Self::WorldSilent => "world_silent",
+            Self::Changed(_) => "changed",
+            Self::NewIncarnation { .. } => "new_incarnation",
+            Self::WantedAgain => "wanted_again",
+            Self::Asked => "asked",
+        }
+    }
+}
+
+impl StopReason {
+    /// The word for it, for programs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::EntityGone => "entity_gone",
+            Self::NoTemplate => "no_template",
+            Self::Changed(_) => "changed",
+            Self::NewIncarnation { .. } => "new_incarnation",
+            Self::LeaseGone { .. } => "lease_gone",
+            Self::Leftovers { .. } => "leftovers",
+            Self::Suspended => "suspended",
+            Self::Asked => "asked",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl EndReason {
+    /// The word for it, for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::PolicyNever => "policy_never",
+            Self::TooManyAttempts(_) => "too_many_attempts",
+        }
+    }
+}
+
+impl WorldReason {
+    /// The word for it, for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Disrupted => "disrupted",
+            Self::EntityMissing => "entity_missing",
+            Self::RunnerAway => "runner_away",
+        }
+    }
+}
+
+impl Pending {
+    /// All words for it.
+    pub const WORDS: [&str; 7] = [
+        "leased_elsewhere",
+        "missing",
+        "no_template",
+        "over_limit",
+        "suspended",
+        "turn",
+        "unsynced",
+    ];
+
+    /// The word for it, for programs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::LeasedElsewhere => "leased_elsewhere",
+            Self::OverLimit => "over_limit",
+            Self::NoTemplate => "no_template",
+            Self::Missing => "missing",
+            Self::Suspended => "suspended",
+            Self::Turn(_) => "turn",
+            Self::Unsynced(_) => "unsynced",
+        }
+    }
+}
+
 impl fmt::Display for StartReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

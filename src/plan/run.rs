@@ -39,6 +39,18 @@ impl Exit {
     pub fn is_success(self) -> bool {
         self == Self::Code(0)
     }
+
+    /// The word for it, for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Code(0) => "success",
+            Self::Code(_) => "error",
+            Self::Signal(_) => "signal",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl fmt::Display for Exit {

@@ -259,6 +259,9 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             Request::Steer { template, steer, done } => {
                 let _ = done.send(self.steer(&template, steer));
             }
+            Request::Ready(ready) => {
+                let _ = ready.send(self.membership.is_some() && self.intent == Intent::Run);
+            }
             Request::Order { order, ids, done } => {
                 let _ = done.send(self.order(order, ids));
             }
@@ -471,7 +474,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             return;
         }
         self.news.add(&id);
-        self.report.happened(&id, agent, event);
+        self.report.happened(&id, agent, event, now);
         match event {
             Event::Examined { .. } => {}
             Event::Started { pid, .. } => agent.started(*pid, now),
@@ -507,6 +510,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 }
             };
             self.apply(&plan, now);
+            report::pass(&plan, &self.observed, self.clock.now() - now);
             let is_forgotten = |action: &Action| matches!(action.verb, Verb::Forget { .. });
             agents = match agents {
                 // Who is forgotten is a newcomer, if it is wanted all the same.
@@ -615,9 +619,6 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 | Verb::Complete { .. }
                 | Verb::Fail { .. } => {}
             }
-        }
-        if !plan.actions.is_empty() {
-            report::pass(plan, &self.observed);
         }
     }
 

@@ -102,6 +102,9 @@ pub enum Request {
         /// Told once it is written down, or else why that cannot be.
         done: oneshot::Sender<Result<(), CannotSteer>>,
     },
+    /// To be told whether the world was heard and all that followed from it was done, and nobody
+    /// has told it to end. That there is an answer says that the loop goes round.
+    Ready(oneshot::Sender<bool>),
     /// To do something for some entities.
     Order {
         /// What.

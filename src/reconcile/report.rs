@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use super::Order;
 use super::crashes::Crashes;
@@ -70,13 +70,13 @@ impl Report {
         for (id, why) in news.iter().take(MOST_LINES) {
             match why {
                 Pending::NoTemplate => {
-                    warn!(event = "agent.pending", entity = %id, reason = %why, "no agent");
+                    warn!(event = "agent.pending", entity = %id, cause = why.word(), reason = %why, "no agent");
                 }
                 Pending::LeasedElsewhere | Pending::Suspended | Pending::Unsynced(_) => {
-                    info!(event = "agent.pending", entity = %id, reason = %why, "no agent yet");
+                    info!(event = "agent.pending", entity = %id, cause = why.word(), reason = %why, "no agent yet");
                 }
                 Pending::OverLimit | Pending::Missing | Pending::Turn(_) => {
-                    debug!(event = "agent.pending", entity = %id, reason = %why, "no agent yet");
+                    debug!(event = "agent.pending", entity = %id, cause = why.word(), reason = %why, "no agent yet");
                 }
             }
         }
@@ -136,16 +136,18 @@ impl Report {
     }
 
     /// Tells what happened to an agent, before it is taken in.
-    pub(super) fn happened(&self, id: &EntityId, agent: &Agent, event: &Event) {
+    pub(super) fn happened(&self, id: &EntityId, agent: &Agent, event: &Event, now: Time) {
         let run = event.run();
+        let template = &agent.template;
         match event {
             Event::Started { pid, .. } => {
                 let covered = self.crashes.cover_restart(agent);
-                tell!(covered, info, event = "agent.started", entity = %id, %run, pid, template = agent.template, "started");
+                let took_ms = agent.starting_since().map(|since| fine_millis(now - since));
+                tell!(covered, info, event = "agent.started", entity = %id, %run, pid, template, took_ms, "started");
             }
             Event::SpawnFailed { error, .. } => {
                 let covered = self.crashes.cover(agent, &Outcome::NotStarted(error.clone()));
-                tell!(covered, error, event = "agent.not_started", entity = %id, %run, %error, "could not be started");
+                tell!(covered, error, event = "agent.not_started", entity = %id, %run, template, %error, "could not be started");
             }
             Event::Examined { .. } => {}
             Event::LeaderExited { exit, .. } => {
@@ -161,7 +163,8 @@ impl Report {
             Phase::Stopping(Stopping { why, .. })
                 if !matches!(why, StopReason::Leftovers { .. }) =>
             {
-                info!(event = "agent.gone", entity = %id, %run, %exit, reason = %why, "stopped");
+                let (template, cause) = (&agent.template, why.word());
+                info!(event = "agent.gone", entity = %id, %run, template, %exit, cause, reason = %why, "stopped");
             }
             Phase::Stopping(_)
             | Phase::Starting { .. }
@@ -173,7 +176,8 @@ impl Report {
             | Phase::Completed { .. }
             | Phase::Failed { .. } => {
                 let covered = self.crashes.cover_exit(agent, exit);
-                tell!(covered, info, event = "agent.exited", entity = %id, %run, %exit, "ended by itself");
+                let (template, cause) = (&agent.template, exit.word());
+                tell!(covered, info, event = "agent.exited", entity = %id, %run, template, %exit, cause, "ended by itself");
             }
         }
     }
@@ -190,15 +194,16 @@ impl Report {
         if let Some(agent) = agent {
             self.crashes.take_in(id, (agent, verb), log_dir, now);
         }
+        let template = agent.map(|agent| agent.template.as_str());
         let covers = |ended: &Ended| agent.is_some_and(|it| self.crashes.cover(it, &ended.how));
         match verb {
             Verb::Start(start) => self.starting(id, start),
             Verb::Stop { run, grace, why } => {
                 let grace_ms = millis(*grace);
-                info!(event = "agent.stopping", entity = %id, %run, grace_ms, reason = %why, "stopping");
+                info!(event = "agent.stopping", entity = %id, %run, template, grace_ms, cause = why.word(), reason = %why, "stopping");
             }
             Verb::Kill { run, why } => {
-                warn!(event = "agent.killing", entity = %id, %run, reason = %why, "killing");
+                warn!(event = "agent.killing", entity = %id, %run, template, cause = why.word(), reason = %why, "killing");
             }
             Verb::Forget { why } => {
                 debug!(event = "agent.forgotten", entity = %id, reason = %why, "forgotten");
@@ -206,19 +211,19 @@ impl Report {
             Verb::BackOff { ended, until, attempt, of } => {
                 let delay_ms = millis(*until - ended.at);
                 let after = &ended.how;
-                tell!(covers(ended), warn, event = "agent.backoff", entity = %id, attempt, of, delay_ms, reason = %after, "will be restarted");
+                tell!(covers(ended), warn, event = "agent.backoff", entity = %id, template, attempt, of, delay_ms, cause = after.word(), reason = %after, "will be restarted");
             }
             Verb::AwaitWorld { ended, why, .. } => {
                 let exit = &ended.how;
-                info!(event = "agent.waiting_for_world", entity = %id, %exit, reason = %why, "waits for the world");
+                info!(event = "agent.waiting_for_world", entity = %id, template, %exit, cause = why.word(), reason = %why, "waits for the world");
             }
             Verb::Complete { ended, why } => {
                 let ran_ms = ran(ended);
-                info!(event = "agent.completed", entity = %id, exit = %ended.how, ran_ms, reason = %why, "completed");
+                info!(event = "agent.completed", entity = %id, template, exit = %ended.how, ran_ms, cause = why.word(), reason = %why, "completed");
             }
             Verb::Fail { ended, why } => {
                 let ran_ms = ran(ended);
-                tell!(covers(ended), error, event = "agent.failed", entity = %id, exit = %ended.how, ran_ms, reason = %why, "failed; a changed template starts it again");
+                tell!(covers(ended), error, event = "agent.failed", entity = %id, template, exit = %ended.how, ran_ms, cause = why.word(), reason = %why, "failed; a changed template starts it again");
             }
         }
     }
@@ -233,6 +238,7 @@ impl Report {
             template = start.template,
             chosen_by = %start.chosen_by,
             attempt = start.attempts,
+            cause = start.why.word(),
             reason = %start.why,
             "starting"
         );
@@ -326,20 +332,25 @@ pub(super) fn turn(template: &str, turn: &Turn) {
     }
 }
 
-/// Sums up a pass that did something.
-pub(super) fn pass(plan: &Plan, observed: &Observed) {
-    debug!(
-        event = "pass",
-        actions = plan.actions.len(),
-        unchanged = plan.unchanged,
-        pending = plan.pending.len(),
-        agents = observed.agents.len(),
-        "pass"
-    );
+/// Sums up a pass. One that found nothing to do is of interest only to who counts them.
+pub(super) fn pass(plan: &Plan, observed: &Observed, took: Duration) {
+    let Plan { actions, unchanged, pending, .. } = plan;
+    let (actions, pending, agents) = (actions.len(), pending.len(), observed.agents.len());
+    let took_ms = fine_millis(took);
+    if actions == 0 {
+        trace!(event = "pass", actions, unchanged, pending, agents, took_ms, "pass");
+    } else {
+        debug!(event = "pass", actions, unchanged, pending, agents, took_ms, "pass");
+    }
 }
 
 fn ran(ended: &Ended) -> u64 {
     millis(ended.at - ended.started)
+}
+
+/// To the microsecond.
+fn fine_millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn millis(duration: Duration) -> u64 {
