@@ -13,6 +13,7 @@ pub mod executor;
 #[doc(hidden)]
 pub mod fault;
 mod files;
+pub mod metrics;
 pub mod plan;
 pub mod project;
 pub mod reconcile;

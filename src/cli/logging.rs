@@ -16,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::events::Recorder;
+use crate::metrics::MeterLayer;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,9 +27,14 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Starts the log. `RUST_LOG` says what is in it, or else `default`. What a `recorder` keeps does
-/// not depend on that.
-pub(super) fn start(format: LogFormat, default: &str, recorder: Option<Recorder>) {
+/// Who else listens to the log, whatever of it is shown.
+pub(super) struct Listeners {
+    pub(super) recorder: Recorder,
+    pub(super) meter: MeterLayer,
+}
+
+/// Starts the log. `RUST_LOG` says what of it is shown, or else `default`.
+pub(super) fn start(format: LogFormat, default: &str, listeners: Option<Listeners>) {
     let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
     let filter = EnvFilter::new(asked.as_deref().unwrap_or(default));
     let log = tracing_subscriber::fmt::layer().with_writer(stderr);
@@ -36,8 +42,10 @@ pub(super) fn start(format: LogFormat, default: &str, recorder: Option<Recorder>
         LogFormat::Text => log.with_ansi(colour()).event_format(Lines).boxed(),
         LogFormat::Json => log.json().flatten_event(true).with_target(false).boxed(),
     };
+    let (recorder, meter) =
+        listeners.map(|Listeners { recorder, meter }| (recorder, meter)).unzip();
     let recorder = recorder.map(|recorder| recorder.with_filter(Recorder::filter()));
-    tracing_subscriber::registry().with(recorder).with(log.with_filter(filter)).init();
+    tracing_subscriber::registry().with(meter).with(recorder).with(log.with_filter(filter)).init();
 }
 
 /// Whether what is said to a person may be coloured.
@@ -116,8 +124,8 @@ impl Parts {
             "message" => value.clone_into(&mut self.message),
             "entity" => self.entity = Some(escaped(value)),
             "reason" | "error" => self.reason = Some(escaped(value)),
-            // A stable name for programs: the message says it in words.
-            "event" => {}
+            // Stable words for programs: the message and the reason say it for people.
+            "event" | "cause" => {}
             name => {
                 // Writing to a string does not fail.
                 let _ = write!(self.rest, "  {name}={}", escaped(value));

@@ -33,7 +33,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::events::Recorder;
 use crate::executor::hidden_verb;
-use logging::LogFormat;
+use logging::{Listeners, LogFormat};
 
 /// Keeps exactly one agent process alive for every entity of a world.
 #[derive(Debug, Parser)]
@@ -147,8 +147,10 @@ pub fn main() -> ExitCode {
     let filter = cli.verb.default_filter();
     if let Verb::Reconcile(args) = &cli.verb {
         let recorder = Recorder::default();
-        logging::start(cli.log_format, filter, Some(recorder.clone()));
-        return reconcile::run(args, &recorder).into();
+        let (meter, layer) = crate::metrics::meter();
+        let listeners = Listeners { recorder: recorder.clone(), meter: layer };
+        logging::start(cli.log_format, filter, Some(listeners));
+        return reconcile::run(args, &recorder, &meter).into();
     }
     logging::start(cli.log_format, filter, None);
     let ending = match cli.verb {

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{PathBuf, absolute};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::events::{Events, Recorder};
 use crate::executor::gate::{Births, VERB};
 use crate::executor::local::survey::survey;
 use crate::executor::{Local, Record, Trees, logs};
+use crate::metrics::{Exporter, Meter};
 use crate::plan::{Enforceable, Intent};
 use crate::project::{Dirs, Syncer};
 use crate::proto::control as pb;
@@ -58,7 +60,7 @@ enum Left {
 /// then is to it what it would be after a crash.
 const LAST_STARTS: Duration = Duration::from_secs(12);
 
-pub(super) fn run(args: &Args, recorder: &Recorder) -> Ending {
+pub(super) fn run(args: &Args, recorder: &Recorder, meter: &Meter) -> Ending {
     let loaded = match args.file.clone().load() {
         Ok(loaded) => loaded,
         Err(ending) => return ending,
@@ -83,7 +85,7 @@ pub(super) fn run(args: &Args, recorder: &Recorder) -> Ending {
     let events = Events::keep(recorder, directory.path(), max_bytes);
     let begun = events.and_then(|events| Ok((events, Successor::new()?)));
     let over = begun.and_then(|(events, successor)| {
-        let over = reconcile_on(&args.file, loaded, &directory, (&successor, &events));
+        let over = reconcile_on(&args.file, loaded, &directory, (&successor, &events, meter));
         events.flush();
         over
     });
@@ -99,11 +101,11 @@ fn reconcile_on(
     file: &ConfigFile,
     mut loaded: Loaded,
     directory: &Directory,
-    (successor, events): (&Successor, &Events),
+    (successor, events, meter): (&Successor, &Events, &Meter),
 ) -> io::Result<()> {
     loop {
         let runtime = runtime()?;
-        match runtime.block_on(reconcile(loaded.clone(), directory, (successor, events)))? {
+        match runtime.block_on(reconcile(loaded.clone(), directory, (successor, events, meter)))? {
             Left::Ended => return Ok(()),
             Left::Replaced => {}
         }
@@ -120,7 +122,7 @@ fn reconcile_on(
 async fn reconcile(
     loaded: Loaded,
     directory: &Directory,
-    (successor, events): (&Successor, &Events),
+    (successor, events, meter): (&Successor, &Events, &Meter),
 ) -> io::Result<Left> {
     // Its memory and its environment may hold what no agent of the same user is to read. An exec
     // undoes it, so agents are as they would be.
@@ -131,6 +133,11 @@ async fn reconcile(
     let name = loaded.name();
     let Loaded { path, mut overrides, config, bytes } = loaded;
     info!(event = "runner.started", config = %path.display(), pid = std::process::id(), "started");
+
+    let (requests, requests_seen) = mpsc::unbounded_channel();
+    let (metrics, metrics_seen) = watch::channel(config.metrics);
+    let mut exporter = Exporter::new(metrics_seen, meter.clone(), requests.clone());
+    exporter.settle().await;
 
     let clock = Clock::new();
     let (journal, inheritance) = take_up(directory, clock)?;
@@ -155,7 +162,6 @@ async fn reconcile(
     let syncer = Syncer::new(projects_seen);
     let watch = config::watch(&path, overrides.clone(), bytes)?;
     let view = world.view();
-    let (requests, requests_seen) = mpsc::unbounded_channel();
     let (asks, asks_seen) = mpsc::unbounded_channel();
     let sources = Sources {
         settings: settings_seen,
@@ -191,6 +197,7 @@ async fn reconcile(
         asked,
         rotation,
         projects,
+        metrics,
         enforceable,
         config,
     };
@@ -206,6 +213,7 @@ async fn reconcile(
         () = serve(instance) => Intent::Stop,
         () = rotator.run() => Intent::Stop,
         () = syncer.run() => Intent::Stop,
+        () = exporter.run() => Intent::Stop,
         () = Arc::clone(&journal).mend() => Intent::Stop,
     };
     control::close(directory.path());
@@ -280,6 +288,7 @@ struct Operator<'a> {
     asked: watch::Sender<discovery::Settings>,
     rotation: watch::Sender<logs::Settings>,
     projects: watch::Sender<Dirs>,
+    metrics: watch::Sender<Option<SocketAddr>>,
     /// Which limits are.
     enforceable: Enforceable,
     /// The one in force.
@@ -425,6 +434,7 @@ impl Operator<'_> {
                 self.projects.send_replace(settings.rules.projects());
                 self.settings.send_replace(Arc::new(settings));
                 self.events.bound(config.events_max_bytes);
+                self.metrics.send_replace(config.metrics);
                 self.config = config;
                 self.reloaded("applied", "");
             }

@@ -29,6 +29,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub logs: Logs,
     /// How many bytes of what happened are kept.
     pub events_max_bytes: u64,
+    /// Where metrics are served; none: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// What the runner is called; none: as its file.
     pub name: Option<String>,
     /// What it remembers beyond its own life is kept here; none: in the user's state directory.

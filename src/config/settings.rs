@@ -1,6 +1,7 @@
-//! The tables `[runner]`, `[jit]`, `[health]`, `[discovery]`, `[logs]`, `[events]` and
-//! `[spawn]`.
+//! The tables `[runner]`, `[jit]`, `[health]`, `[discovery]`, `[logs]`, `[events]`,
+//! `[metrics]` and `[spawn]`.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread;
@@ -25,6 +26,9 @@ use crate::plan::{
 const MOST_PARALLEL: i64 = 512;
 /// No machine starts as many.
 const MOST_PER_SECOND: i64 = 1_000_000;
+
+/// The port of metrics in examples.
+const METRICS_PORT: u16 = 9464;
 
 const LAUNCHER: [&str; 4] = ["uv", "run", "python", "-m"];
 
@@ -62,6 +66,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         log_dir,
         logs: logs(root),
         events_max_bytes: root.table("events", Table::Events).bytes("max_bytes", 10 << 20).value,
+        metrics: metrics(root),
         name: name(&runner),
         state_dir: state_dir(&runner, overrides),
         on_exit: on_exit(&runner),
@@ -231,6 +236,22 @@ fn logs(root: &Section<'_>) -> Logs {
         keep: usize::try_from(keep).unwrap_or(usize::MAX),
         max_total_bytes: some(logs.bytes("max_total_bytes", 0).value),
     }
+}
+
+/// An address and not a host's name: what it means must not depend on who is asked.
+fn metrics(root: &Section<'_>) -> Option<SocketAddr> {
+    let metrics = root.table("metrics", Table::Metrics);
+    let listen = metrics.text("listen", &format!("127.0.0.1:{METRICS_PORT}"));
+    let span = listen.span()?;
+    let address = listen.value.parse();
+    if address.is_err() {
+        let title = format!("`metrics.listen` is no address: {:?}", listen.value);
+        let port = listen.value.rsplit(':').next().and_then(|port| port.parse().ok());
+        let meant = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(METRICS_PORT)));
+        let help = format!("write an IP address and a port, such as `listen = \"{meant}\"`");
+        metrics.sink.note(Mistake::at(span, title).label("not `IP:PORT`").help(help));
+    }
+    address.ok()
 }
 
 /// What the file does not say is as it suits the cores: two starts for each, so that one is at work

@@ -35,6 +35,7 @@ use crate::reconcile::Request;
 use feed::Feed;
 use preview::Draft;
 use service::Service;
+pub(crate) use status::{PHASES, View, phase};
 
 /// The name of the socket in the state directory.
 pub const SOCKET: &str = "control.sock";

@@ -15,20 +15,20 @@ use crate::reconcile::Look;
 
 /// What the loop knows, with the time of day beside its own.
 #[derive(Debug)]
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     pub(super) look: &'a Look,
     /// Milliseconds since 1970, at the time of the look.
     now_ms: i64,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn of(look: &'a Look) -> Self {
+    pub(crate) fn of(look: &'a Look) -> Self {
         let now = wall_time().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { look, now_ms: millis(now) }
     }
 
     /// The time of day at that time.
-    pub(super) fn at(&self, time: Time) -> i64 {
+    pub(crate) fn at(&self, time: Time) -> i64 {
         let now = self.look.now;
         if time > now { self.now_ms + millis(time - now) } else { self.now_ms - millis(now - time) }
     }
@@ -78,7 +78,7 @@ impl<'a> View<'a> {
     }
 
     /// Whether it runs and, where leases are watched, its entity has one.
-    fn is_ready(&self, agent: &Agent) -> bool {
+    pub(crate) fn is_ready(&self, agent: &Agent) -> bool {
         match agent.phase {
             Phase::Running { lease, .. } => {
                 self.look.settings.rules.lease_health.is_none() || lease == Lease::Held
@@ -364,8 +364,21 @@ pub(super) const fn policy(policy: RestartPolicy) -> &'static str {
     }
 }
 
+/// The names of all phases, as the API has them.
+pub(crate) const PHASES: [&str; 9] = [
+    "Starting",
+    "Running",
+    "Stopping",
+    "Stopped",
+    "Exited",
+    "BackingOff",
+    "AwaitingWorld",
+    "Completed",
+    "Failed",
+];
+
 /// The name of a phase, as the API has it.
-pub(super) const fn phase(phase: &Phase) -> &'static str {
+pub(crate) const fn phase(phase: &Phase) -> &'static str {
     match phase {
         Phase::Starting { .. } => "Starting",
         Phase::Running { .. } => "Running",

@@ -19,6 +19,7 @@ mod hostile;
 mod limits;
 mod logs;
 mod outputs;
+mod metrics;
 mod pid_reuse;
 mod reload;
 mod replace;
