@@ -43,6 +43,7 @@ class Ev:
     WORLD_WAITING = "world.waiting"
     WORLD_BACK = "world.back"
     REMOVAL_HELD = "removal.held"
+    METRICS_LISTENING = "metrics.listening"
     PROJECT_SYNCING = "project.syncing"
     PROJECT_SYNCED = "project.synced"
     PROJECT_FAILED = "project.sync_failed"

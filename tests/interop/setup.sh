@@ -45,3 +45,21 @@ for environment in "$venv" "$target/interop/agents-venv"; do
             >"$site_packages/interop.pth"
     done
 done
+
+# Programs of Debian's packages. They are unpacked and not installed, so that nothing of them is
+# started on this machine; where they cannot be had, their tests say so.
+debian=$target/interop/debian
+unpack() {
+    local package=$1 program=$2 away
+    if command -v "$program" >/dev/null || [ -x "$debian/usr/bin/$program" ]; then return; fi
+    away=$(mktemp -d)
+    if (cd "$away" && { apt-get download "$package" || { apt-get update && apt-get download "$package"; }; } &&
+        dpkg-deb -x ./*.deb "$debian") >"$away/said" 2>&1; then
+        echo "unpacked $package"
+    else
+        echo "NOT TESTED: what needs $program, as Debian's $package cannot be had:" >&2
+        tail -n 3 "$away/said" >&2
+    fi
+    rm -rf "$away"
+}
+unpack prometheus prometheus
