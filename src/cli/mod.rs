@@ -11,6 +11,7 @@ mod instance;
 mod limits;
 mod logging;
 mod logs;
+mod manager;
 mod operate;
 mod output;
 mod plan;

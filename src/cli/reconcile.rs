@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::file::{ConfigFile, Loaded};
 use super::limits;
+use super::manager::Manager;
 use super::replace::Successor;
 use super::settings::{Settler, containment, instance, rotation, with_absolute_cwds};
 use super::signals::{self, Signals, Told};
@@ -182,10 +183,13 @@ async fn reconcile(
         events: events.clone(),
         asks,
     };
+    let manager = Manager::from_env();
+    let intent_told = intent.subscribe();
     let operator = Operator {
         signals,
         path,
         overrides,
+        manager: &manager,
         asks: asks_seen,
         reloading: Vec::new(),
         events: events.clone(),
@@ -210,7 +214,8 @@ async fn reconcile(
             info!(event = "runner.replaced", "the program on the disk takes over");
             return Ok(Left::Replaced);
         }
-        () = serve(instance) => Intent::Stop,
+        () = serve(instance.clone()) => Intent::Stop,
+        () = manager.run(&instance, intent_told) => Intent::Stop,
         () = rotator.run() => Intent::Stop,
         () = syncer.run() => Intent::Stop,
         () = exporter.run() => Intent::Stop,
@@ -276,6 +281,7 @@ struct Operator<'a> {
     signals: Signals,
     path: PathBuf,
     overrides: Overrides,
+    manager: &'a Manager,
     asks: mpsc::UnboundedReceiver<Ask>,
     /// Who waits for what comes of the file.
     reloading: Vec<oneshot::Sender<pb::ReloadResponse>>,
@@ -302,7 +308,7 @@ impl Operator<'_> {
             tokio::select! {
                 told = self.signals.next() => match told? {
                     Told::Stop => self.stop(),
-                    Told::Reload => self.watch.reloader.reload_now(),
+                    Told::Reload => self.reload_now(),
                     Told::Replace if self.can_be_replaced().await => return Ok(()),
                     Told::Replace => {}
                 },
@@ -320,7 +326,7 @@ impl Operator<'_> {
             }
             Ask::Reload(done) => {
                 self.reloading.push(done);
-                self.watch.reloader.reload_now();
+                self.reload_now();
             }
             Ask::Stop { leave_agents } => self.intent.send_modify(|intent| {
                 *intent = match (*intent, leave_agents) {
@@ -344,6 +350,11 @@ impl Operator<'_> {
             Server::Embedded(_) => None,
         };
         Ok(Draft { rules: with_absolute_cwds(&config), server })
+    }
+
+    fn reload_now(&self) {
+        self.manager.reloading();
+        self.watch.reloader.reload_now();
     }
 
     /// Tells those who asked for it what came of the file.
@@ -384,6 +395,7 @@ impl Operator<'_> {
     }
 
     async fn reload(&mut self, reload: Reload) {
+        self.manager.reloading();
         match reload {
             Reload::Applied(config) if config == self.config => {
                 info!(event = "config.unchanged", "the file says what it said before");
@@ -410,6 +422,7 @@ impl Operator<'_> {
                 self.reloaded("unreadable", &reason.to_string());
             }
         }
+        self.manager.reloaded();
     }
 
     async fn apply(&mut self, config: Arc<Config>) {

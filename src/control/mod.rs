@@ -63,7 +63,7 @@ pub enum Ask {
 }
 
 /// What the API is about, and whom it asks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Instance {
     /// What it is called.
     pub name: String,
@@ -108,6 +108,12 @@ pub async fn serve(instance: Instance) -> io::Result<()> {
         .serve_with_incoming(peers)
         .await
         .map_err(io::Error::other)
+}
+
+/// What is going on; none, if the loop has ended.
+pub(crate) async fn status(instance: &Instance) -> Option<pb::Status> {
+    let look = feed::look(instance).await?;
+    Some(View::of(&look).status(instance, 0))
 }
 
 /// Removes the socket.

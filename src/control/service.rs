@@ -1,6 +1,6 @@
 //! The methods of the API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -16,7 +16,7 @@ use super::explain::{MOST, explain};
 use super::feed::{Feed, Moment, difference, look};
 use super::preview::preview;
 use super::selector::{is_pattern, selects};
-use super::status::{View, intent, policy};
+use super::status::{View, policy};
 use super::{Ask, Instance};
 use crate::clock::wall_time;
 use crate::events::{Record, read};
@@ -175,35 +175,8 @@ impl pb::runner_server::Runner for Service {
 
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Answer<pb::Status> {
         let look = self.look().await?;
-        let view = View::of(&look);
-        let mut phases: BTreeMap<String, u32> = BTreeMap::new();
-        for agent in look.observed.agents.values() {
-            *phases.entry(super::status::phase(&agent.phase).to_owned()).or_default() += 1;
-        }
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let contact = look.observed.contact;
         let instance = &self.instance;
-        Ok(Response::new(pb::Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            name: instance.name.clone(),
-            config_path: instance.config.display().to_string(),
-            state_dir: instance.state_dir.display().to_string(),
-            log_dir: look.settings.log_dir.display().to_string(),
-            started_at_ms: self.started_at_ms,
-            intent: intent(look.intent).to_owned(),
-            config_generation: look.settings.generation,
-            world: Some(pb::World {
-                server: look.settings.site.server.clone(),
-                reachable: contact.reachable,
-                answered_at_ms: contact.asked.map_or(0, |asked| view.at(asked)),
-                entities: look.entities.as_ref().map_or(0, |entities| count(entities.len())),
-            }),
-            phases: phases.into_iter().collect(),
-            pending: count(look.pending.len()),
-            suspended: count(look.orders.suspended.len()),
-            conditions: view.instance_conditions(),
-        }))
+        Ok(Response::new(View::of(&look).status(instance, self.started_at_ms)))
     }
 
     async fn list_agents(

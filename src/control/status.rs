@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::Instance;
 use crate::clock::wall_time;
 use crate::plan::membership::Member;
 use crate::plan::{
@@ -31,6 +32,38 @@ impl<'a> View<'a> {
     pub(crate) fn at(&self, time: Time) -> i64 {
         let now = self.look.now;
         if time > now { self.now_ms + millis(time - now) } else { self.now_ms - millis(now - time) }
+    }
+
+    /// All in one.
+    pub(super) fn status(&self, instance: &Instance, started_at_ms: i64) -> pb::Status {
+        let look = self.look;
+        let mut phases: BTreeMap<String, u32> = BTreeMap::new();
+        for agent in look.observed.agents.values() {
+            *phases.entry(phase(&agent.phase).to_owned()).or_default() += 1;
+        }
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let contact = look.observed.contact;
+        pb::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            name: instance.name.clone(),
+            config_path: instance.config.display().to_string(),
+            state_dir: instance.state_dir.display().to_string(),
+            log_dir: look.settings.log_dir.display().to_string(),
+            started_at_ms,
+            intent: intent(look.intent).to_owned(),
+            config_generation: look.settings.generation,
+            world: Some(pb::World {
+                server: look.settings.site.server.clone(),
+                reachable: contact.reachable,
+                answered_at_ms: contact.asked.map_or(0, |asked| self.at(asked)),
+                entities: look.entities.as_ref().map_or(0, |entities| count(entities.len())),
+            }),
+            phases: phases.into_iter().collect(),
+            pending: count(look.pending.len()),
+            suspended: count(look.orders.suspended.len()),
+            conditions: self.instance_conditions(),
+        }
     }
 
     pub(super) fn want(&self, id: &EntityId) -> Option<&'a Want> {
@@ -416,7 +449,7 @@ const fn lease(phase: &Phase) -> &'static str {
     }
 }
 
-pub(super) const fn intent(intent: Intent) -> &'static str {
+const fn intent(intent: Intent) -> &'static str {
     match intent {
         Intent::Run => "run",
         Intent::Stop => "stop",

@@ -10,6 +10,10 @@ use super::limits::Limits;
 pub const ENV_INHERIT: [&str; 9] =
     ["PATH", "HOME", "LANG", "LC_*", "TZ", "TMPDIR", "VIRTUAL_ENV", "UV_*", "SSL_CERT_*"];
 
+/// The variables that no agent inherits, whatever the file says: they tell the runner how to speak
+/// to its service manager, which would take the words of an agent for its.
+const NEVER_INHERITED: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
 /// What of the runner's own an agent gets, and what it is kept from. It is part of what an agent
 /// was started as, so it holds no value of any variable: those may be secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,10 +56,12 @@ impl Confinement {
     /// Whether a variable of this name is inherited.
     #[must_use]
     pub fn inherits(&self, name: &[u8]) -> bool {
-        self.env_inherit.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning.as_bytes()),
-            None => name == pattern.as_bytes(),
-        })
+        let is_ours = NEVER_INHERITED.iter().any(|ours| ours.as_bytes() == name);
+        !is_ours
+            && self.env_inherit.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(beginning) => name.starts_with(beginning.as_bytes()),
+                None => name == pattern.as_bytes(),
+            })
     }
 }
 

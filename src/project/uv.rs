@@ -85,6 +85,8 @@ fn command(uv: &Path, dir: &Path) -> Command {
         // otherwise.
         .env("UV_PROJECT_ENVIRONMENT", venv(dir))
         .env_remove("VIRTUAL_ENV")
+        // The runner's own, for its service manager.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

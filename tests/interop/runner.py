@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,14 @@ def run_once(*arguments: str, timeout: float = 30.0) -> subprocess.CompletedProc
 class Runner:
     """One `runner reconcile`, its config file, and its log."""
 
-    def __init__(self, directory: Path, server: str, config: str, *options: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        server: str,
+        config: str,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.config = directory / "config.toml"
         self.log_dir = directory / "logs"
         self.token = uuid.uuid4().hex
@@ -71,7 +79,7 @@ class Runner:
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command,
-            env=environment(self.token),
+            env=environment(self.token) | dict(env or {}),
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -63,3 +63,12 @@ unpack() {
     rm -rf "$away"
 }
 unpack prometheus prometheus
+
+# It needs libraries and units of its package where they belong: installed, and not started, as
+# there is no systemd to start it here.
+if ! command -v systemd-analyze >/dev/null; then
+    apt-get install -y --no-install-recommends systemd >"$target/interop/systemd.said" 2>&1 || {
+        echo "NOT TESTED: the systemd unit, as Debian's systemd cannot be had:" >&2
+        tail -n 3 "$target/interop/systemd.said" >&2
+    }
+fi

@@ -17,6 +17,9 @@ fn a_name_is_inherited_whole_and_a_star_stands_for_any_end() {
     assert!(confinement.inherits(b"LC_\xff"));
     assert!(inheriting(&["*"]).inherits(b"ANY"));
     assert!(!inheriting(&[]).inherits(b"PATH"));
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC"] {
+        assert!(!inheriting(&["*", name]).inherits(name.as_bytes()), "{name} is the runner's");
+    }
 }
 
 #[test]
