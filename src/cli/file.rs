@@ -18,6 +18,13 @@ pub(super) struct ConfigFile {
     /// The configuration: a path, or a name found in ./configs (with or without .toml).
     #[arg(long, short, value_name = "PATH|NAME")]
     config: String,
+    #[command(flatten)]
+    instead: Instead,
+}
+
+/// What the command line says in place of the file.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Instead {
     /// The world's address, or `embedded`; wins over `runner.server`.
     #[arg(long, value_name = "HOST:PORT")]
     server: Option<ServerName>,
@@ -26,7 +33,7 @@ pub(super) struct ConfigFile {
     log_dir: Option<PathBuf>,
     /// Where the runner remembers what must outlive it; wins over `runner.state_dir`.
     #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    pub(super) state_dir: Option<PathBuf>,
     /// The working directory of agents; wins over `runner.agents_dir`.
     #[arg(long, value_name = "DIR")]
     agents_dir: Option<PathBuf>,
@@ -77,14 +84,16 @@ fn state_home() -> io::Result<PathBuf> {
 impl ConfigFile {
     /// Reads and checks the file. If that fails, it was said why, and nothing else is to be done.
     pub(super) fn load(self) -> Result<Loaded, Ending> {
-        let path = locate(&self.config)?;
-        let mut overrides = Overrides {
-            server: self.server,
-            log_dir: self.log_dir,
-            state_dir: self.state_dir,
-            agents_dir: self.agents_dir,
-            enforceable: Enforceable::default(),
-        };
+        self.instead.load(locate(&self.config)?)
+    }
+}
+
+impl Instead {
+    /// Reads and checks this file. If that fails, it was said why, and nothing else is to be done.
+    pub(super) fn load(self, path: PathBuf) -> Result<Loaded, Ending> {
+        let Self { server, log_dir, state_dir, agents_dir } = self;
+        let enforceable = Enforceable::default();
+        let mut overrides = Overrides { server, log_dir, state_dir, agents_dir, enforceable };
         let loaded = config::load(&path, &overrides).map_err(refuse)?;
         // What it asks for has to be known before it can be tried.
         overrides.enforceable = limits::enforceable(&loaded.config);

@@ -13,7 +13,7 @@ use super::{Ending, fail, runtime, say};
 use crate::control::client::{Client, DEADLINE, connect, instances};
 
 /// Which running instance. Not needed where only one runs.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct InstanceArgs {
     /// The instance that was started with this configuration: a path, or a name in ./configs.
     #[arg(long, short, value_name = "PATH|NAME", conflicts_with_all = ["name", "state_dir"])]
@@ -72,6 +72,11 @@ pub(super) fn refused(status: &Status) -> Ending {
 }
 
 impl InstanceArgs {
+    /// The one with this state directory; if none is named, the one that runs.
+    pub(super) fn of(state_dir: Option<PathBuf>) -> Self {
+        Self { state_dir, ..Self::default() }
+    }
+
     /// The state directory of the instance that is meant.
     pub(super) fn state_dir(&self) -> Result<PathBuf, Ending> {
         let unusable = |error: io::Error| fail("no instance", &error);

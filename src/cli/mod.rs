@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything said to a person to stderr.
 
 mod agent;
+mod config;
 mod describe;
 mod events;
 mod file;
@@ -61,6 +62,8 @@ enum Verb {
     Plan(plan::Args),
     /// Check a configuration file.
     Validate(validate::Args),
+    /// Show the configuration with all defaults, and where each value comes from.
+    Config(config::Args),
     /// Show agents, entities, templates or events.
     Get(get::GetArgs),
     /// Show the runner and its agents.
@@ -98,7 +101,9 @@ impl Verb {
     fn default_filter(&self) -> &'static str {
         match self {
             // The embedded world is a guest there; its own affairs are not the runner's.
-            Self::Reconcile(_) | Self::Plan(_) | Self::Validate(_) => "info,runner::world=warn",
+            Self::Reconcile(_) | Self::Plan(_) | Self::Validate(_) | Self::Config(_) => {
+                "info,runner::world=warn"
+            }
             Self::World(_) | Self::Agent(_) => "info",
             Self::Get(_)
             | Self::Status(_)
@@ -158,6 +163,7 @@ pub fn main() -> ExitCode {
         Verb::Reconcile(_) => Ending::Done,
         Verb::Plan(args) => plan::run(args),
         Verb::Validate(args) => validate::run(&args),
+        Verb::Config(args) => config::run(args),
         Verb::Get(args) => get::run(&args),
         Verb::Status(args) => get::status(&args),
         Verb::Describe(args) => describe::run(&args),

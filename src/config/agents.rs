@@ -9,7 +9,7 @@ use super::keys::Table;
 use super::limits::Host;
 use super::mistakes::{Mistake, Span};
 use super::reach::{self, Rule};
-use super::section::{Found, Section, Word};
+use super::section::{Fallback, Found, Section, Word};
 use super::{command, confinement, rollout, settings};
 use crate::plan::template::DEFAULT_TEMPLATE;
 use crate::plan::{Confinement, Launch, Launcher, Matcher, RestartPolicy, RolloutPolicy, Template};
@@ -35,7 +35,8 @@ pub(super) fn templates(
     auto_discover: &Found<bool>,
 ) -> Vec<Arc<Template>> {
     let Some(sections) = root.children("agents", Table::Template) else {
-        return vec![Arc::new(implicit(inherited))];
+        let implied = root.missing_child("agents", DEFAULT_TEMPLATE, Table::Template);
+        return vec![Arc::new(template(DEFAULT_TEMPLATE, &implied, inherited, None))];
     };
     let mut templates = Vec::with_capacity(sections.len());
     let mut rules = Vec::new();
@@ -51,22 +52,6 @@ pub(super) fn templates(
     templates
 }
 
-fn implicit(inherited: &Inherited<'_>) -> Template {
-    Template {
-        name: DEFAULT_TEMPLATE.to_owned(),
-        launch: module_launch(MODULE, inherited),
-        args: Vec::new(),
-        env: BTreeMap::new(),
-        cwd: inherited.agents_dir.clone(),
-        matcher: None,
-        restart: inherited.restart,
-        grace: inherited.grace,
-        confinement: inherited.confinement.clone(),
-        rollout: inherited.rollout,
-        faulthandler: inherited.faulthandler,
-    }
-}
-
 fn template(
     name: &str,
     section: &Section<'_>,
@@ -78,14 +63,14 @@ fn template(
     Template {
         name: name.to_owned(),
         launch: launch(section, inherited),
-        args: plain(section.words("args", &["--eat-probability", "0.1"]).value),
+        args: plain(section.words("args", Some(&[]), &["--eat-probability", "0.1"]).value),
         env: env(section),
         cwd: match cwd.span() {
             Some(_) => inherited.agents_dir.join(&cwd.value),
             None => inherited.agents_dir.clone(),
         },
         matcher,
-        restart: settings::restart(section).unwrap_or(inherited.restart),
+        restart: settings::restart(section, inherited.restart),
         grace: section.millis("shutdown_grace_ms", 0, grace).value,
         confinement: confinement::read(section, &inherited.confinement, &inherited.host),
         rollout: rollout::read(section, inherited.rollout),
@@ -102,8 +87,9 @@ fn module_launch(module: &str, inherited: &Inherited<'_>) -> Launch {
 }
 
 fn launch(section: &Section<'_>, inherited: &Inherited<'_>) -> Launch {
-    let module = section.text("module", MODULE);
-    let argv = section.words("command", &["./agent", "--entity", "{entity_id}"]);
+    let implied = (!section.exists()).then_some(MODULE);
+    let module = section.text("module", Fallback { default: implied, example: MODULE });
+    let argv = section.words("command", None, &["./agent", "--entity", "{entity_id}"]);
     match (section.key_span("module"), section.key_span("command")) {
         (Some(module), Some(command)) => {
             let (first, second) =
@@ -116,7 +102,7 @@ fn launch(section: &Section<'_>, inherited: &Inherited<'_>) -> Launch {
                     .help("leave out one of the two"),
             );
         }
-        (None, None) => {
+        (None, None) if section.exists() => {
             let title = format!("`{}` has neither `module` nor `command`", section.title());
             section.sink.note_absence(
                 Mistake::at(section.span(), title)
@@ -124,7 +110,7 @@ fn launch(section: &Section<'_>, inherited: &Inherited<'_>) -> Launch {
                     .help(format!("write `module = {MODULE:?}`, or a `command`")),
             );
         }
-        (Some(_), None) | (None, Some(_)) => {}
+        (None, None | Some(_)) | (Some(_), None) => {}
     }
     if let Some(span) = module.span() {
         check_module(section, &module.value, span);
@@ -185,8 +171,8 @@ fn env(section: &Section<'_>) -> BTreeMap<String, String> {
 fn matcher(section: &Section<'_>) -> Option<(Matcher, Span)> {
     let span = section.key_span("match")?;
     let table = section.table("match", Table::Match);
-    let types = table.words("types", &["forager"]);
-    let tags = table.words("tags", &["hungry"]);
+    let types = table.words("types", None, &["forager"]);
+    let tags = table.words("tags", Some(&[]), &["hungry"]);
     if let Some(span) = types.span().filter(|_| types.value.is_empty()) {
         let title = format!("`{}` is empty, so nothing can reach this match", table.name("types"));
         table.sink.note(

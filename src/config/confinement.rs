@@ -3,7 +3,7 @@
 
 use super::limits::{self, Host};
 use super::mistakes::Mistake;
-use super::section::{Found, Section};
+use super::section::{Fallback, Found, Section};
 use crate::account::{self, AccountError};
 use crate::plan::Confinement;
 
@@ -11,17 +11,20 @@ use crate::plan::Confinement;
 pub(super) fn read(section: &Section<'_>, default: &Confinement, host: &Host<'_>) -> Confinement {
     let (user, group) = account(section, default);
     Confinement {
-        env_inherit: env_inherit(section).unwrap_or_else(|| default.env_inherit.clone()),
+        env_inherit: env_inherit(section, &default.env_inherit),
         user,
         group,
         no_new_privs: section.flag("no_new_privs", default.no_new_privs).value,
-        limits: limits::read(section, host).unwrap_or(default.limits),
+        limits: limits::read(section, &default.limits, host),
     }
 }
 
 /// A template that names a user of its own has that user's group, unless it names one too.
 fn account(section: &Section<'_>, default: &Confinement) -> (Option<String>, Option<String>) {
-    let (user, group) = (section.text("user", "nobody"), section.text("group", "nogroup"));
+    let user = Fallback { default: default.user.as_deref(), example: "nobody" };
+    let user = section.text("user", user);
+    let group = default.group.as_deref().filter(|_| user.span().is_none());
+    let group = section.text("group", Fallback { default: group, example: "nogroup" });
     let given = |found: &Found<String>| found.span().map(|_| found.value.clone());
     let (named_user, named_group) = (given(&user), given(&group));
     // What is said elsewhere was looked up there.
@@ -42,17 +45,13 @@ fn account(section: &Section<'_>, default: &Confinement) -> (Option<String>, Opt
             section.sink.note(Mistake::at(span, title).help(help));
         }
     }
-    match (named_user, named_group) {
-        (None, None) => (default.user.clone(), default.group.clone()),
-        (None, group) => (default.user.clone(), group),
-        named => named,
-    }
+    (user.holding(), group.holding())
 }
 
-fn env_inherit(section: &Section<'_>) -> Option<Vec<String>> {
-    let patterns = section.words("env_inherit", &["PATH", "LC_*"]);
-    patterns.span()?;
-    for (pattern, span) in &patterns.value {
+fn env_inherit(section: &Section<'_>, default: &[String]) -> Vec<String> {
+    let patterns = section.words("env_inherit", Some(default), &["PATH", "LC_*"]);
+    let given = patterns.span().map_or(&[][..], |_| &patterns.value);
+    for (pattern, span) in given {
         let wrong = match pattern.strip_suffix('*').unwrap_or(pattern) {
             "" if pattern.is_empty() => "is empty",
             name if name.contains('=') => "holds a `=`",
@@ -66,5 +65,5 @@ fn env_inherit(section: &Section<'_>) -> Option<Vec<String>> {
                 .help("write a name, or the beginning of names and a `*`, such as `\"LC_*\"`"),
         );
     }
-    Some(patterns.value.into_iter().map(|(pattern, _)| pattern).collect())
+    patterns.value.into_iter().map(|(pattern, _)| pattern).collect()
 }

@@ -1,11 +1,10 @@
 //! The tables of the demo world: `[world]`, `[[entities]]` and `[[objects]]`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::keys::Table;
 use super::mistakes::{Mistake, Span};
-use super::section::{Found, Section};
+use super::section::{Fallback, Found, Section};
 use crate::plan::EntityId;
 use crate::world::{Definition, EntityDefinition, ObjectDefinition};
 
@@ -39,7 +38,7 @@ type Ids = BTreeMap<String, Span>;
 
 fn entity(section: &Section<'_>, map: &Map, ids: &mut Ids) -> EntityDefinition {
     let arrives = section.millis("arrives_after_ms", 0, 0);
-    let leaves = section.millis("leaves_after_ms", 1, 60_000);
+    let leaves = section.millis("leaves_after_ms", 1, Fallback::nothing(60_000));
     if let Some(span) = leaves.span().filter(|_| leaves.value <= arrives.value) {
         let arrival = arrives.value.as_millis();
         section.sink.note(
@@ -49,14 +48,18 @@ fn entity(section: &Section<'_>, map: &Map, ids: &mut Ids) -> EntityDefinition {
                 .help(format!("write `leaves_after_ms = {}`", arrival.saturating_add(60_000))),
         );
     }
-    let leaves_after: Option<Duration> = leaves.span().map(|_| leaves.value);
     EntityDefinition {
         id: id(section, "alice", ids),
         kind: kind(section, "forager"),
         at: map.place(section),
-        tags: section.words("tags", &["hungry"]).value.into_iter().map(|(tag, _)| tag).collect(),
+        tags: section
+            .words("tags", Some(&[]), &["hungry"])
+            .value
+            .into_iter()
+            .map(|(tag, _)| tag)
+            .collect(),
         arrives_after: arrives.value,
-        leaves_after,
+        leaves_after: leaves.holding(),
     }
 }
 
@@ -70,7 +73,7 @@ fn object(section: &Section<'_>, map: &Map, ids: &mut Ids) -> ObjectDefinition {
 }
 
 fn id(section: &Section<'_>, example: &str, ids: &mut Ids) -> String {
-    let id = section.text("id", example);
+    let id = section.text("id", Fallback::nothing(example));
     let Some(span) = id.span() else {
         if !id.is_wrong() {
             let title = format!("one of the `{}` has no `id`", section.title());

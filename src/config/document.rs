@@ -2,33 +2,49 @@
 
 use toml::de::DeTable;
 
+use super::effective::{Effective, Ledger};
 use super::mistakes::{Mistake, Mistakes, Sink};
 use super::section::Section;
-use super::{Config, Overrides, demo, settings};
+use super::{Config, Overrides, Server, demo, settings};
 use crate::world::Definition;
 
 /// Reads a configuration, or says everything that is wrong with it. `file_name` is only for the
 /// messages.
 pub fn parse(file_name: &str, text: &str, overrides: &Overrides) -> Result<Config, Mistakes> {
-    walk(file_name, text, "[runner]", |root| {
-        root.refuse_unknown();
-        settings::config(root, overrides)
-    })
+    let ledger = Ledger::none();
+    walk(file_name, text, ("[runner]", &ledger), |root| settings::config(root, overrides))
+}
+
+/// Reads a configuration, and tells all that holds with it, and where that comes from.
+pub fn explain(
+    file_name: &str,
+    text: &str,
+    overrides: &Overrides,
+) -> Result<(Config, Effective), Mistakes> {
+    let ledger = Ledger::kept();
+    let config =
+        walk(file_name, text, ("[runner]", &ledger), |root| settings::config(root, overrides))?;
+    let mut effective = ledger.into_effective(text);
+    if let Server::Address(_) = config.server {
+        // Nothing of it is the world that is served.
+        let demo = ["world", "entities", "objects"];
+        effective
+            .tables
+            .retain(|table| table.path.first().is_none_or(|name| !demo.contains(&&**name)));
+    }
+    Ok((config, effective))
 }
 
 /// Reads the tables of a demo world. The same file may hold the runner's tables as well; they are
 /// not looked at.
 pub fn parse_world(file_name: &str, text: &str) -> Result<Definition, Mistakes> {
-    walk(file_name, text, "[world]", |root| {
-        root.refuse_unknown();
-        demo::definition(root)
-    })
+    walk(file_name, text, ("[world]", &Ledger::none()), demo::definition)
 }
 
 fn walk<T>(
     file_name: &str,
     text: &str,
-    least: &str,
+    (least, ledger): (&str, &Ledger),
     decode: impl FnOnce(&Section<'_>) -> T,
 ) -> Result<T, Mistakes> {
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -39,7 +55,9 @@ fn walk<T>(
     for error in &errors {
         sink.note_broken(not_toml(error, text));
     }
-    let value = decode(&Section::root(document.get_ref(), &sink));
+    let root = Section::root(document.get_ref(), &sink, ledger);
+    root.refuse_unknown();
+    let value = decode(&root);
     sink.into_mistakes(file_name, text, errors.len()).map_or(Ok(value), Err)
 }
 

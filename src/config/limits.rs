@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::keys::Table;
 use super::mistakes::{Mistake, Span};
-use super::section::{Found, Section};
+use super::section::{Fallback, Section};
 use crate::plan::{Enforceable, Limit, Limits};
 
 /// No program begins with less. Whoever writes less has forgotten the unit.
@@ -27,28 +27,34 @@ pub(super) struct Host<'a> {
 
 /// `runner.limits_mode`: whether it is strict.
 pub(super) fn strict(runner: &Section<'_>) -> bool {
-    runner.choice("limits_mode", &["strict", "best-effort"]) != Some(1)
+    runner.choice("limits_mode", &[("strict", true), ("best-effort", false)], true).value
 }
 
-/// The section's limits, if it says anything of them.
-pub(super) fn read(section: &Section<'_>, host: &Host<'_>) -> Option<Limits> {
-    section.key_span("limits")?;
+/// The section's limits; if it says nothing of them, `default`.
+pub(super) fn read(section: &Section<'_>, default: &Limits, host: &Host<'_>) -> Limits {
     let table = section.table("limits", Table::Limits);
-    let memory = table.bytes("memory", 512 << 20);
+    // Some of them stand in place of all that would be taken over.
+    let taken_over = if table.exists() { Limits::default() } else { *default };
+    let Limits { memory, cpu, pids, nofile } = taken_over;
+    let memory = table.bytes("memory", Fallback { default: memory, example: 512 << 20 });
     if let Some(span) = memory.span().filter(|_| memory.value < LEAST_MEMORY) {
         let title = format!("`{}` is less than any program needs", table.name("memory"));
         let help = "write it with a unit, such as `memory = \"512MiB\"`";
         table.sink.note(Mistake::at(span, title).label("less than 1MiB").help(help));
     }
-    let cpu = table.number("cpu", f64::MIN..=f64::MAX, 0.5);
+    let cpu = cpu.map(|thousandths| f64::from(thousandths) / 1000.0);
+    let cpu = table.number("cpu", f64::MIN..=f64::MAX, Fallback { default: cpu, example: 0.5 });
     if let Some(span) = cpu.span().filter(|_| !CPUS.contains(&cpu.value)) {
         let (least, most) = (CPUS.start(), CPUS.end());
         let title = format!("`{}` must be between {least} and {most}", table.name("cpu"));
         let help = "write how many processors it may use, such as `cpu = 0.5`";
         table.sink.note(Mistake::at(span, title).label("not between them").help(help));
     }
-    let pids = table.whole("pids", 1..=MOST_PIDS, 64);
-    let nofile = table.whole("nofile", LEAST_FILES..=i64::MAX, 1024);
+    let pids = Fallback { default: pids.map(i64::from), example: 64 };
+    let pids = table.whole("pids", 1..=MOST_PIDS, pids);
+    let nofile = nofile.and_then(|nofile| i64::try_from(nofile).ok());
+    let nofile = Fallback { default: nofile, example: 1024 };
+    let nofile = table.whole("nofile", LEAST_FILES..=i64::MAX, nofile);
     for (limit, span) in
         [(Limit::Memory, memory.span()), (Limit::Cpu, cpu.span()), (Limit::Pids, pids.span())]
     {
@@ -63,12 +69,12 @@ pub(super) fn read(section: &Section<'_>, host: &Host<'_>) -> Option<Limits> {
         let help = format!("write `nofile = {most_files}` or less");
         table.sink.note(Mistake::at(span, title).label("more than that").help(help));
     }
-    Some(Limits {
-        memory: given(&memory),
-        cpu: given(&cpu).map(thousandths),
-        pids: given(&pids).and_then(|pids| u32::try_from(pids).ok()),
-        nofile: given(&nofile).map(i64::unsigned_abs),
-    })
+    Limits {
+        memory: memory.holding(),
+        cpu: cpu.holding().map(thousandths),
+        pids: pids.holding().and_then(|pids| u32::try_from(pids).ok()),
+        nofile: nofile.holding().map(i64::unsigned_abs),
+    }
 }
 
 fn unenforceable(table: &Section<'_>, (limit, span): (Limit, &Span), why: &str) {
@@ -78,10 +84,6 @@ fn unenforceable(table: &Section<'_>, (limit, span): (Limit, &Span), why: &str) 
         "leave out `{key}`, or write `limits_mode = \"best-effort\"` in `[runner]` to run agents all the same"
     );
     table.sink.note(Mistake::at(span, title).label("nothing would hold agents to it").help(help));
-}
-
-fn given<T: Copy>(found: &Found<T>) -> Option<T> {
-    found.span().map(|_| found.value)
 }
 
 #[expect(

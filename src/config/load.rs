@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::mistakes::{Mistake, Mistakes};
-use super::{Config, Overrides, parse, parse_world};
+use super::{Config, Effective, Overrides, explain, parse, parse_world};
 use crate::world::Definition;
 
 /// No configuration is as large; a device or a log that is named by accident is.
@@ -48,6 +48,16 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, LoadError> {
 pub fn read_again(path: &Path, bytes: Vec<u8>, overrides: &Overrides) -> Result<Loaded, LoadError> {
     let config = decode(path, &bytes, |name, text| parse(name, text, overrides))?;
     Ok(Loaded { config: Arc::new(config), bytes })
+}
+
+/// All that holds with what was read, and where it comes from.
+pub fn explain_read(
+    path: &Path,
+    bytes: &[u8],
+    overrides: &Overrides,
+) -> Result<Effective, LoadError> {
+    let (_, effective) = decode(path, bytes, |name, text| explain(name, text, overrides))?;
+    Ok(effective)
 }
 
 /// Reads the tables of a demo world from a file.

@@ -206,13 +206,13 @@ fn boundary(text: &str, at: usize) -> usize {
 }
 
 /// A text, and where its lines begin.
-struct Lines<'t> {
+pub(super) struct Lines<'t> {
     text: &'t str,
     starts: Vec<usize>,
 }
 
 impl<'t> Lines<'t> {
-    fn of(text: &'t str) -> Self {
+    pub(super) fn of(text: &'t str) -> Self {
         let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         Self { text, starts: std::iter::once(0).chain(after_newlines).collect() }
     }
@@ -224,7 +224,7 @@ impl<'t> Lines<'t> {
     }
 
     /// Line and column, from 1.
-    fn place(&self, offset: usize) -> (usize, usize) {
+    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
         let offset = boundary(self.text, offset);
         let (index, start) = self.line(offset);
         let before = self.text.get(start..offset).unwrap_or_default();

@@ -3,6 +3,7 @@
 //! ```text
 //! text ──parse──► spanned tables ──decode──► Config
 //!                        └── every mistake, with its place ──► Mistakes
+//!                └── every key, with its place ──► Effective (for who asks)
 //! file ──watch──► settled text ──parse──► one Reload per change
 //! ```
 //!
@@ -13,6 +14,7 @@ mod command;
 mod confinement;
 mod demo;
 mod document;
+mod effective;
 mod keys;
 mod limits;
 mod load;
@@ -36,8 +38,9 @@ use std::time::Duration;
 use crate::plan::{Enforceable, Rules};
 use crate::world::Definition;
 
-pub use document::{parse, parse_world};
-pub use load::{LoadError, Loaded, load, load_world, read_again};
+pub use document::{explain, parse, parse_world};
+pub use effective::{Effective, EffectiveTable, Origin, Setting};
+pub use load::{LoadError, Loaded, explain_read, load, load_world, read_again};
 pub use locate::{NotFound, locate};
 pub use mistakes::{Mistakes, Place};
 pub use server::{BadServer, ServerName};

@@ -2,20 +2,23 @@
 
 use std::path::PathBuf;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Value};
 
+use super::effective::Ledger;
 use super::keys::Table;
 use super::mistakes::{Mistake, Sink, Span};
 use super::near::nearest;
 
 mod bytes;
+mod choice;
+mod fallback;
 mod numbers;
 mod share;
 mod tables;
 mod words;
 
-pub(super) use share::Share;
+pub(super) use fallback::Fallback;
 pub(super) use words::WordOr;
 
 /// Where a value comes from.
@@ -23,8 +26,12 @@ pub(super) use words::WordOr;
 pub(super) enum Source {
     /// It stands here.
     Given(Span),
-    /// The file does not say.
+    /// The file does not say; the value holds.
     Default,
+    /// The file does not say, and nothing holds; the value is an example.
+    Nothing,
+    /// The command line says it.
+    Said,
     /// What the file says is wrong, and noted; the value stands in for it.
     Wrong,
 }
@@ -45,6 +52,10 @@ impl<T> Found<T> {
         Self { value, source: Source::Default }
     }
 
+    fn nothing(example: T) -> Self {
+        Self { value: example, source: Source::Nothing }
+    }
+
     fn wrong(value: T) -> Self {
         Self { value, source: Source::Wrong }
     }
@@ -53,8 +64,13 @@ impl<T> Found<T> {
     pub(super) const fn span(&self) -> Option<&Span> {
         match &self.source {
             Source::Given(span) => Some(span),
-            Source::Default | Source::Wrong => None,
+            Source::Default | Source::Nothing | Source::Said | Source::Wrong => None,
         }
+    }
+
+    /// What holds, if anything does.
+    pub(super) fn holding(self) -> Option<T> {
+        (self.source != Source::Nothing).then_some(self.value)
     }
 
     pub(super) fn is_wrong(&self) -> bool {
@@ -76,12 +92,17 @@ pub(super) struct Section<'f> {
     kind: Table,
     span: Span,
     pub(super) sink: &'f Sink,
+    ledger: &'f Ledger,
+    /// By which the ledger knows it.
+    number: usize,
 }
 
 impl<'f> Section<'f> {
     /// The whole file.
-    pub(super) fn root(table: &'f DeTable<'f>, sink: &'f Sink) -> Self {
-        Self { path: String::new(), table: Some(table), kind: Table::Root, span: 0..0, sink }
+    pub(super) fn root(table: &'f DeTable<'f>, sink: &'f Sink, ledger: &'f Ledger) -> Self {
+        let (path, kind) = (String::new(), Table::Root);
+        let number = ledger.open(0, &path, (kind, false), true);
+        Self { path, table: Some(table), kind, span: 0..0, sink, ledger, number }
     }
 
     /// The table's place: the name in its header.
@@ -130,14 +151,44 @@ impl<'f> Section<'f> {
         }
     }
 
-    fn entry(&self, key: &'static str) -> Option<(Span, &'f Spanned<DeValue<'f>>)> {
+    /// What stands at `key`, a table or a value.
+    fn look(&self, key: &'static str) -> Option<(Span, &'f Spanned<DeValue<'f>>)> {
         debug_assert!(self.kind.keys().contains(&key), "{key} is missing from keys.rs");
         self.table?.get_key_value(key).map(|(key, value)| (key.span(), value))
     }
 
+    /// The value of `key`.
+    fn entry(&self, key: &'static str) -> Option<&'f Spanned<DeValue<'f>>> {
+        let (_, value) = self.look(key)?;
+        self.ledger.given(self.number, key, value);
+        Some(value)
+    }
+
+    /// What stands in for `key`, which the file does not have.
+    fn absent<T>(
+        &self,
+        key: &'static str,
+        fallback: Fallback<T>,
+        written: impl FnOnce(&T) -> Value,
+    ) -> Found<T> {
+        match fallback.default {
+            Some(value) => {
+                self.ledger.absent(self.number, key, || written(&value));
+                Found::default(value)
+            }
+            None => Found::nothing(fallback.example),
+        }
+    }
+
+    /// What the command line says of `key`, in place of what was found.
+    pub(super) fn instead<T>(&self, key: &'static str, value: T, written: &str) -> Found<T> {
+        self.ledger.instead(self.number, key, || Value::from(written));
+        Found { value, source: Source::Said }
+    }
+
     /// The place of `key` itself, if it is there.
     pub(super) fn key_span(&self, key: &'static str) -> Option<Span> {
-        self.entry(key).map(|(span, _)| span)
+        self.look(key).map(|(span, _)| span)
     }
 
     fn mistyped<T>(&self, key: &str, value: &Spanned<DeValue<'_>>, want: &Want, or: T) -> Found<T> {
@@ -149,39 +200,57 @@ impl<'f> Section<'f> {
     }
 
     /// A string.
-    pub(super) fn text(&self, key: &'static str, default: &str) -> Found<String> {
-        let Some((_, value)) = self.entry(key) else {
-            return Found::default(default.to_owned());
+    pub(super) fn text<'t>(
+        &self,
+        key: &'static str,
+        or: impl Into<Fallback<&'t str>>,
+    ) -> Found<String> {
+        let or = or.into();
+        let Some(value) = self.entry(key) else {
+            return self.absent(key, or, |text| Value::from(*text)).map(str::to_owned);
         };
         let Some(text) = value.get_ref().as_str() else {
             // Most names must be more than a string; an id may be any.
             let id = scalar(value.get_ref()).filter(|_| key == "id");
-            let example = id.as_deref().unwrap_or(default);
+            let example = id.as_deref().unwrap_or(or.example);
             let want = Want { what: "a string", example: format!("{example:?}") };
-            return self.mistyped(key, value, &want, default.to_owned());
+            return self.mistyped(key, value, &want, or.example.to_owned());
         };
         self.without_nul(text, key, &value.span());
         Found::given(text.to_owned(), value.span())
     }
 
     /// A string that is not empty, as a path.
-    pub(super) fn path(&self, key: &'static str, default: &str) -> Found<PathBuf> {
-        let text = self.text(key, default);
+    pub(super) fn path<'t>(
+        &self,
+        key: &'static str,
+        or: impl Into<Fallback<&'t str>>,
+    ) -> Found<PathBuf> {
+        let or = or.into();
+        let example = or.example;
+        let text = self.text(key, or);
         if let Some(span) = text.span().filter(|_| text.value.is_empty()) {
             let title = format!("`{}` must not be empty", self.name(key));
             self.sink.note(
                 Mistake::at(span, title)
                     .label("no directory")
-                    .help(format!("write `{key} = {default:?}`, or leave it out")),
+                    .help(format!("write `{key} = {example:?}`, or leave it out")),
             );
         }
         text.map(PathBuf::from)
     }
 
     /// A list of strings.
-    pub(super) fn words(&self, key: &'static str, example: &[&str]) -> Found<Vec<Word>> {
-        let Some((_, value)) = self.entry(key) else {
-            return Found::default(Vec::new());
+    pub(super) fn words(
+        &self,
+        key: &'static str,
+        default: Option<&[String]>,
+        example: &[&str],
+    ) -> Found<Vec<Word>> {
+        let Some(value) = self.entry(key) else {
+            let or = Fallback { default: default.map(<[_]>::to_vec), example: Vec::new() };
+            let nowhere = |words: Vec<String>| words.into_iter().map(|word| (word, 0..0)).collect();
+            return self.absent(key, or, |words| Value::from(words.clone())).map(nowhere);
         };
         let DeValue::Array(list) = value.get_ref() else {
             let split = scalar(value.get_ref());
@@ -206,7 +275,8 @@ impl<'f> Section<'f> {
 
     /// A table of strings, with the places of its keys.
     pub(super) fn pairs(&self, key: &'static str) -> Vec<(Word, String)> {
-        let Some((_, value)) = self.entry(key) else {
+        let Some(value) = self.entry(key) else {
+            self.ledger.absent(self.number, key, || Value::Table(toml::Table::new()));
             return Vec::new();
         };
         let DeValue::Table(table) = value.get_ref() else {
@@ -245,8 +315,8 @@ impl<'f> Section<'f> {
 
     /// `true` or `false`.
     pub(super) fn flag(&self, key: &'static str, default: bool) -> Found<bool> {
-        let Some((_, value)) = self.entry(key) else {
-            return Found::default(default);
+        let Some(value) = self.entry(key) else {
+            return self.absent(key, default.into(), |flag| Value::from(*flag));
         };
         let Some(flag) = value.get_ref().as_bool() else {
             let meant = match scalar(value.get_ref()).unwrap_or_default().to_lowercase().as_str() {
@@ -258,25 +328,6 @@ impl<'f> Section<'f> {
             return self.mistyped(key, value, &want, default);
         };
         Found::given(flag, value.span())
-    }
-
-    /// One of a few words, by its index.
-    pub(super) fn choice(&self, key: &'static str, choices: &[&str]) -> Option<usize> {
-        let (_, value) = self.entry(key)?;
-        let listed: Vec<String> = choices.iter().map(|choice| format!("{choice:?}")).collect();
-        let listed = listed.join(", ");
-        let text = value.get_ref().as_str();
-        if let Some(index) = choices.iter().position(|choice| Some(*choice) == text) {
-            return Some(index);
-        }
-        let found =
-            text.map_or_else(|| described(value.get_ref()).into(), |text| format!("{text:?}"));
-        let near = text.and_then(|text| nearest(text, choices.iter().copied()));
-        let title = format!("`{}` must be one of {listed}, not {found}", self.name(key));
-        let example = near.or_else(|| choices.first().copied()).unwrap_or_default();
-        let help = format!("write `{key} = {example:?}`");
-        self.sink.note(Mistake::at(&value.span(), title).label("not one of them").help(help));
-        None
     }
 }
 

@@ -12,11 +12,12 @@ use super::keys::Table;
 use super::limits::{self, Host};
 use super::mistakes::Mistake;
 use super::near::nearest;
-use super::section::{Found, Section, WordOr, written};
+use super::section::{Fallback, Found, Section, WordOr, written};
 use super::server::ServerName;
 use super::{
     Config, Containment, Logs, OnExit, Overrides, Server, command, confinement, demo, rollout,
 };
+use crate::plan::template::DEFAULT_TEMPLATE;
 use crate::plan::{
     Backoff, Confinement, Jit, Launcher, LeaseHealth, Removal, RestartPolicy, RolloutPolicy, Rules,
     Spawn,
@@ -32,25 +33,36 @@ const METRICS_PORT: u16 = 9464;
 
 const LAUNCHER: [&str; 4] = ["uv", "run", "python", "-m"];
 
+const RESTART: [(&str, RestartPolicy); 3] = [
+    ("on-failure", RestartPolicy::OnFailure),
+    ("always", RestartPolicy::Always),
+    ("never", RestartPolicy::Never),
+];
+
 /// The configuration that the file describes; where a mistake was noted, something stands in.
 pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     let runner = root.table("runner", Table::Runner);
     let jit = root.table("jit", Table::Jit);
     let discovery = root.table("discovery", Table::Discovery);
     let definition = demo::definition(root);
-    let in_file = server(&runner);
-    let server = match overrides.server.clone().unwrap_or(in_file) {
+    let server = match server(&runner, overrides) {
         ServerName::Embedded => Server::Embedded(definition),
         ServerName::Address(address) => Server::Address(address),
     };
-    let log_dir = overridden(runner.path("log_dir", "logs"), overrides.log_dir.as_ref());
-    let agents_dir = overridden(runner.path("agents_dir", "."), overrides.agents_dir.as_ref());
+    let directory = |key, or: Fallback<&str>, said: &Option<PathBuf>| {
+        let in_file = runner.path(key, or);
+        let instead = |said: &PathBuf| runner.instead(key, said.clone(), &said.to_string_lossy());
+        said.as_ref().map_or(in_file, instead).holding()
+    };
+    let log_dir = directory("log_dir", "logs".into(), &overrides.log_dir).unwrap_or_default();
+    let agents_dir = directory("agents_dir", ".".into(), &overrides.agents_dir).unwrap_or_default();
+    let state_dir = directory("state_dir", Fallback::nothing("."), &overrides.state_dir);
     let host = Host { enforceable: &overrides.enforceable, strict: limits::strict(&runner) };
     let auto_discover = runner.flag("auto_discover", true);
     let inherited = Inherited {
         launcher: launcher(&runner),
         agents_dir,
-        restart: restart(&runner).unwrap_or_default(),
+        restart: restart(&runner, RestartPolicy::default()),
         grace: runner.millis("shutdown_grace_ms", 0, 5000).value,
         confinement: confinement::read(&runner, &Confinement::default(), &host),
         rollout: rollout::read(&runner, RolloutPolicy::default()),
@@ -68,7 +80,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         events_max_bytes: root.table("events", Table::Events).bytes("max_bytes", 10 << 20).value,
         metrics: metrics(root),
         name: name(&runner),
-        state_dir: state_dir(&runner, overrides),
+        state_dir,
         on_exit: on_exit(&runner),
         containment: containment(&runner),
         connection_timeout: runner.millis("connection_timeout_ms", 1, 30_000).value,
@@ -87,13 +99,9 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     }
 }
 
-fn overridden(in_file: Found<PathBuf>, override_: Option<&PathBuf>) -> PathBuf {
-    override_.cloned().unwrap_or(in_file.value)
-}
-
 /// The name is also a directory's.
 fn name(runner: &Section<'_>) -> Option<String> {
-    let name = runner.text("name", "");
+    let name = runner.text("name", Fallback::nothing(""));
     let span = name.span()?;
     if name.value.is_empty() || name.value.starts_with('.') || name.value.contains('/') {
         let title = "`runner.name` cannot name a directory";
@@ -103,40 +111,36 @@ fn name(runner: &Section<'_>) -> Option<String> {
     Some(name.value)
 }
 
-fn state_dir(runner: &Section<'_>, overrides: &Overrides) -> Option<PathBuf> {
-    let in_file = runner.path("state_dir", ".");
-    let written = in_file.span().is_some().then_some(in_file.value);
-    overrides.state_dir.clone().or(written)
-}
-
 fn on_exit(runner: &Section<'_>) -> OnExit {
-    match runner.choice("on_exit", &["stop", "leave"]) {
-        Some(1) => OnExit::Leave,
-        Some(_) | None => OnExit::Stop,
-    }
+    let known = [("stop", OnExit::Stop), ("leave", OnExit::Leave)];
+    runner.choice("on_exit", &known, OnExit::default()).value
 }
 
 fn containment(runner: &Section<'_>) -> Containment {
-    let known = ["auto", "cgroup", "pid-namespace", "process-group"];
-    match runner.choice("containment", &known) {
-        Some(1) => Containment::Cgroup,
-        Some(2) => Containment::PidNamespace,
-        Some(3) => Containment::ProcessGroup,
-        Some(_) | None => Containment::Auto,
-    }
+    let known = [
+        ("auto", Containment::Auto),
+        ("cgroup", Containment::Cgroup),
+        ("pid-namespace", Containment::PidNamespace),
+        ("process-group", Containment::ProcessGroup),
+    ];
+    runner.choice("containment", &known, Containment::default()).value
 }
 
-fn server(runner: &Section<'_>) -> ServerName {
+fn server(runner: &Section<'_>, overrides: &Overrides) -> ServerName {
     let default = "localhost:50051";
     let text = runner.text("server", default);
-    text.value.parse().unwrap_or_else(|bad: super::BadServer| {
+    let in_file = text.value.parse().unwrap_or_else(|bad: super::BadServer| {
         if let Some(span) = text.span() {
             let title = format!("`runner.server` names no server: {}", bad.message);
             let help = format!("write `server = {:?}`", bad.write);
             runner.sink.note(Mistake::at(span, title).help(help));
         }
         ServerName::Address(default.to_owned())
-    })
+    });
+    match &overrides.server {
+        Some(said) => runner.instead("server", said.clone(), &said.to_string()).value,
+        None => in_file,
+    }
 }
 
 fn launcher(runner: &Section<'_>) -> Launcher {
@@ -154,17 +158,14 @@ fn launcher(runner: &Section<'_>) -> Launcher {
 }
 
 /// `restart` of the runner or of a template.
-pub(super) fn restart(section: &Section<'_>) -> Option<RestartPolicy> {
-    match section.choice("restart", &["on-failure", "always", "never"])? {
-        0 => Some(RestartPolicy::OnFailure),
-        1 => Some(RestartPolicy::Always),
-        _ => Some(RestartPolicy::Never),
-    }
+pub(super) fn restart(section: &Section<'_>, default: RestartPolicy) -> RestartPolicy {
+    section.choice("restart", &RESTART, default).value
 }
 
 fn jit_rule(jit: &Section<'_>, names: &[&str], auto_discover: bool) -> Jit {
     let enabled = jit.flag("enabled", true).value;
-    let template = jit.text("template", crate::plan::template::DEFAULT_TEMPLATE);
+    let default = names.contains(&DEFAULT_TEMPLATE).then_some(DEFAULT_TEMPLATE);
+    let template = jit.text("template", Fallback { default, example: DEFAULT_TEMPLATE });
     let known = names.contains(&template.value.as_str());
     // Where the file does not name one, latecomers without a template are reported as they come.
     if let Some(span) = template.span().filter(|_| enabled && auto_discover && !known) {
@@ -241,7 +242,7 @@ fn logs(root: &Section<'_>) -> Logs {
 /// An address and not a host's name: what it means must not depend on who is asked.
 fn metrics(root: &Section<'_>) -> Option<SocketAddr> {
     let metrics = root.table("metrics", Table::Metrics);
-    let listen = metrics.text("listen", &format!("127.0.0.1:{METRICS_PORT}"));
+    let listen = metrics.text("listen", Fallback::nothing(format!("127.0.0.1:{METRICS_PORT}").as_str()));
     let span = listen.span()?;
     let address = listen.value.parse();
     if address.is_err() {
@@ -261,12 +262,14 @@ fn spawn(root: &Section<'_>) -> Spawn {
     let spawn = root.table("spawn", Table::Spawn);
     let cores = thread::available_parallelism().map_or(2, NonZero::get);
     // The same examples in messages on every machine.
-    let max_parallel = spawn.whole("max_parallel", 1..=MOST_PARALLEL, 4);
-    let per_second = spawn.whole("per_second", 1..=MOST_PER_SECOND, 1000);
-    let given = |found: Found<i64>| found.span().and_then(|_| usize::try_from(found.value).ok());
-    let per_second = given(per_second).unwrap_or(500 * cores);
+    let for_each_core = |starts: i64, example| {
+        let cores = i64::try_from(cores).unwrap_or(i64::MAX);
+        Fallback { default: Some(cores.saturating_mul(starts)), example }
+    };
+    let max_parallel = spawn.whole("max_parallel", 1..=MOST_PARALLEL, for_each_core(2, 4)).value;
+    let per_second = spawn.whole("per_second", 1..=MOST_PER_SECOND, for_each_core(500, 1000)).value;
     Spawn {
-        max_parallel: given(max_parallel).unwrap_or(2 * cores),
+        max_parallel: usize::try_from(max_parallel).unwrap_or(usize::MAX),
         per_second: u32::try_from(per_second).unwrap_or(u32::MAX),
     }
 }

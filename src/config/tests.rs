@@ -1,5 +1,6 @@
 //! Whole files in, configurations or rendered mistakes out.
 
+mod effective;
 mod golden;
 mod limits;
 mod matches;
@@ -29,4 +30,18 @@ fn rendered(text: &str) -> String {
 fn brief(text: &str) -> Vec<String> {
     let shown = read(text).expect_err("a mistake").to_string();
     shown.lines().map(|line| line.replacen("configs/test.toml:", "", 1)).collect()
+}
+
+/// The files that come with the program, by their paths.
+fn files_of_ours() -> Vec<(String, String)> {
+    let dirs = ["configs", "configs/worlds"];
+    let files = dirs.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap());
+    let paths = files.map(|file| file.unwrap().path());
+    let toml = paths.filter(|path| path.extension().is_some_and(|it| it == "toml"));
+    let read = |path: std::path::PathBuf| {
+        (path.display().to_string(), std::fs::read_to_string(path).unwrap())
+    };
+    let files: Vec<_> = toml.map(read).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    files
 }

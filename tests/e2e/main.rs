@@ -32,6 +32,7 @@ mod survival;
 mod trees;
 #[expect(dead_code, reason = "the figures use the rest of it")]
 mod upheaval;
+mod verbs;
 #[expect(dead_code, reason = "the figures use the rest of it")]
 mod vitals;
 mod why;

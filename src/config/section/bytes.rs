@@ -1,21 +1,27 @@
 //! Reading numbers of bytes.
 
+use toml::Value;
 use toml::de::DeValue;
 
-use super::{Found, Section, Want};
+use super::{Fallback, Found, Section, Want};
 
 const UNITS: [(&str, u64); 5] =
     [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 impl Section<'_> {
     /// A number of bytes: as a number, or as a string with a unit, such as `"10MiB"`.
-    pub(in crate::config) fn bytes(&self, key: &'static str, default: u64) -> Found<u64> {
-        let Some((_, value)) = self.entry(key) else {
-            return Found::default(default);
+    pub(in crate::config) fn bytes(
+        &self,
+        key: &'static str,
+        or: impl Into<Fallback<u64>>,
+    ) -> Found<u64> {
+        let or = or.into();
+        let Some(value) = self.entry(key) else {
+            return self.absent(key, or, |bytes| written(*bytes));
         };
         if let DeValue::Integer(_) = value.get_ref() {
-            let default = i64::try_from(default).unwrap_or(i64::MAX);
-            let number = self.whole_of(key, 0..=i64::MAX, default, "a whole number of bytes");
+            let example = i64::try_from(or.example).unwrap_or(i64::MAX);
+            let number = self.whole_of(key, 0..=i64::MAX, example, "a whole number of bytes");
             return number.map(i64::unsigned_abs);
         }
         let text = value.get_ref().as_str();
@@ -27,7 +33,17 @@ impl Section<'_> {
             what: "a whole number of bytes, or such a number with a unit in quotes",
             example: format!("{meant:?}"),
         };
-        self.mistyped(key, value, &want, default)
+        self.mistyped(key, value, &want, or.example)
+    }
+}
+
+/// In the largest unit that says it all.
+fn written(bytes: u64) -> Value {
+    let fitting =
+        UNITS.iter().skip(1).rfind(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
+    match fitting {
+        Some((unit, factor)) => Value::from(format!("{}{unit}", bytes / factor)),
+        None => Value::from(i64::try_from(bytes).unwrap_or(i64::MAX)),
     }
 }
 

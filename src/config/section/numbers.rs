@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use toml::Value;
 use toml::de::DeValue;
 
-use super::{Found, Section, Want, scalar};
+use super::{Fallback, Found, Section, Want, scalar};
 use crate::config::mistakes::Mistake;
 
 impl Section<'_> {
@@ -14,9 +15,9 @@ impl Section<'_> {
         &self,
         key: &'static str,
         bounds: RangeInclusive<i64>,
-        default: i64,
+        or: impl Into<Fallback<i64>>,
     ) -> Found<i64> {
-        self.whole_of(key, bounds, default, "a whole number")
+        self.whole_of(key, bounds, or, "a whole number")
     }
 
     /// A number of milliseconds, not below `least`.
@@ -24,9 +25,9 @@ impl Section<'_> {
         &self,
         key: &'static str,
         least: i64,
-        default: i64,
+        or: impl Into<Fallback<i64>>,
     ) -> Found<Duration> {
-        self.whole_of(key, least..=i64::MAX, default, "a whole number of milliseconds")
+        self.whole_of(key, least..=i64::MAX, or, "a whole number of milliseconds")
             .map(|millis| Duration::from_millis(millis.unsigned_abs()))
     }
 
@@ -34,11 +35,12 @@ impl Section<'_> {
         &self,
         key: &'static str,
         bounds: RangeInclusive<i64>,
-        default: i64,
+        or: impl Into<Fallback<i64>>,
         what: &'static str,
     ) -> Found<i64> {
-        let Some((_, value)) = self.entry(key) else {
-            return Found::default(default);
+        let or = or.into();
+        let Some(value) = self.entry(key) else {
+            return self.absent(key, or, |number| Value::from(*number));
         };
         if let DeValue::Integer(integer) = value.get_ref() {
             let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
@@ -53,15 +55,16 @@ impl Section<'_> {
             let limit = if wrong == "less" { "at least" } else { "at most" };
             let title = format!("`{}` must be {limit} {write}", self.name(key));
             let label = format!("{wrong} than that");
-            let help = format!("write {what} {}, such as `{key} = {default}`", ranged(&bounds));
+            let help =
+                format!("write {what} {}, such as `{key} = {}`", ranged(&bounds), or.example);
             self.sink.note(Mistake::at(&value.span(), title).label(label).help(help));
-            return Found::wrong(default);
+            return Found::wrong(or.example);
         }
         let meant = scalar(value.get_ref()).and_then(|text| text.trim().parse::<f64>().ok());
         #[expect(clippy::cast_possible_truncation, reason = "saturates, and is a suggestion only")]
         let meant = meant.map(|number| number.round() as i64).filter(|n| bounds.contains(n));
-        let example = meant.unwrap_or(default).to_string();
-        self.mistyped(key, value, &Want { what, example }, default)
+        let example = meant.unwrap_or(or.example).to_string();
+        self.mistyped(key, value, &Want { what, example }, or.example)
     }
 
     /// A number within `bounds`, with or without a fraction.
@@ -69,11 +72,13 @@ impl Section<'_> {
         &self,
         key: &'static str,
         bounds: RangeInclusive<f64>,
-        default: f64,
+        or: impl Into<Fallback<f64>>,
     ) -> Found<f64> {
-        let Some((_, value)) = self.entry(key) else {
-            return Found::default(default);
+        let or = or.into();
+        let Some(value) = self.entry(key) else {
+            return self.absent(key, or, |number| Value::from(*number));
         };
+        let default = or.example;
         let number = match value.get_ref() {
             DeValue::Integer(_) | DeValue::Float(_) => scalar(value.get_ref()),
             DeValue::String(_)

@@ -1,32 +1,30 @@
 //! Reading a number of things, or a part of them.
 
+use toml::Value;
 use toml::de::DeValue;
 
-use super::{Found, Section, Want};
-
-/// So many, or so many of a hundred.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Share {
-    /// At least 1.
-    Count(usize),
-    /// From 1 to 100.
-    Percent(u8),
-}
+use super::{Fallback, Found, Section, Want};
+use crate::plan::MaxUnavailable;
 
 impl Section<'_> {
-    /// A number of things, at least 1, or a part of them in quotes, such as `"25%"`; none if it is
-    /// not there.
-    pub(in crate::config) fn share(&self, key: &'static str) -> Found<Option<Share>> {
-        let Some((_, value)) = self.entry(key) else {
-            return Found::default(None);
+    /// How many agents at most: a number, at least 1, or a part of them in quotes, such as
+    /// `"25%"`.
+    pub(in crate::config) fn share(
+        &self,
+        key: &'static str,
+        default: Option<MaxUnavailable>,
+    ) -> Found<Option<MaxUnavailable>> {
+        let Some(value) = self.entry(key) else {
+            let example = MaxUnavailable::Percent(25);
+            return self.absent(key, Fallback { default, example }, written).map(|_| default);
         };
         if let DeValue::Integer(_) = value.get_ref() {
             let count = self.whole_of(key, 1..=i64::from(u32::MAX), 1, "a whole number");
-            return count.map(|count| usize::try_from(count).ok().map(Share::Count));
+            return count.map(|count| usize::try_from(count).ok().map(MaxUnavailable::Count));
         }
         let text = value.get_ref().as_str();
         if let Some(percent) = text.and_then(|text| text.strip_suffix('%')).and_then(parse) {
-            return Found::given(Some(Share::Percent(percent)), value.span());
+            return Found::given(Some(MaxUnavailable::Percent(percent)), value.span());
         }
         let meant = text.map(|text| text.trim().trim_end_matches('%').trim()).and_then(parse);
         let want = Want {
@@ -34,6 +32,13 @@ impl Section<'_> {
             example: format!("\"{}%\"", meant.unwrap_or(25)),
         };
         self.mistyped(key, value, &want, None)
+    }
+}
+
+fn written(most: &MaxUnavailable) -> Value {
+    match *most {
+        MaxUnavailable::Count(count) => Value::from(i64::try_from(count).unwrap_or(i64::MAX)),
+        MaxUnavailable::Percent(percent) => Value::from(format!("{percent}%")),
     }
 }
 

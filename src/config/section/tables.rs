@@ -11,13 +11,29 @@ impl<'f> Section<'f> {
     /// The table under `key`; its unknown keys are noted. A table that is missing reads as one
     /// without keys.
     pub(in crate::config) fn table(&self, key: &'static str, kind: Table) -> Self {
-        let found = self.entry(key).and_then(|(span, value)| {
+        let found = self.look(key).and_then(|(span, value)| {
             self.as_table(&self.name(key), value).map(|table| (span, table))
         });
-        let (span, table) = found.map_or((0..0, None), |(span, table)| (span, Some(table)));
-        let section = Self { path: self.name(key), table, kind, span, sink: self.sink };
+        let section = self.within(key, kind, found);
         section.refuse_unknown();
         section
+    }
+
+    /// The table `[key.<name>]`, which the file does not have.
+    pub(in crate::config) fn missing_child(
+        &self,
+        key: &'static str,
+        name: &str,
+        kind: Table,
+    ) -> Self {
+        self.within(key, kind, None).within(name, kind, None)
+    }
+
+    fn within(&self, name: &str, kind: Table, found: Option<(Span, &'f DeTable<'f>)>) -> Self {
+        let (span, table) = found.map_or((0..0, None), |(span, table)| (span, Some(table)));
+        let number = self.ledger.open(self.number, name, (kind, false), table.is_some());
+        let (sink, ledger) = (self.sink, self.ledger);
+        Self { path: self.name(name), table, kind, span, sink, ledger, number }
     }
 
     fn as_table(&self, name: &str, value: &'f Spanned<DeValue<'f>>) -> Option<&'f DeTable<'f>> {
@@ -37,21 +53,18 @@ impl<'f> Section<'f> {
         key: &'static str,
         kind: Table,
     ) -> Option<Vec<(String, Self)>> {
-        let (_, value) = self.entry(key)?;
-        let prefix = self.name(key);
-        let mut entries: Vec<_> =
-            self.as_table(&prefix, value).into_iter().flat_map(DeTable::iter).collect();
+        let (span, value) = self.look(key)?;
+        let table = self.as_table(&self.name(key), value);
+        let mut entries: Vec<_> = table.into_iter().flat_map(DeTable::iter).collect();
         entries.sort_by_key(|(key, value)| first_mention(key.span().start, value));
-        let parent = Self { path: prefix, table: None, kind, span: 0..0, sink: self.sink };
+        let parent = self.within(key, kind, table.map(|table| (span, table)));
         let child = |(key, value): (&'f Spanned<_>, &'f Spanned<DeValue<'f>>)| {
             let name: &std::borrow::Cow<'_, str> = key.get_ref();
-            let path = parent.name(name);
             let Some(table) = value.get_ref().as_table() else {
                 parent.misplaced(name, &key.span(), value);
                 return None;
             };
-            let section =
-                Self { path, table: Some(table), kind, span: key.span(), sink: self.sink };
+            let section = parent.within(name, kind, Some((key.span(), table)));
             section.refuse_unknown();
             Some((name.to_string(), section))
         };
@@ -72,7 +85,7 @@ impl<'f> Section<'f> {
 
     /// The tables `[[key]]`, in file order.
     pub(in crate::config) fn items(&self, key: &'static str, kind: Table) -> Vec<Self> {
-        let Some((span, value)) = self.entry(key) else {
+        let Some((span, value)) = self.look(key) else {
             return Vec::new();
         };
         let path = self.name(key);
@@ -92,8 +105,9 @@ impl<'f> Section<'f> {
                 mistaken(item, &item.span());
                 continue;
             };
-            let (path, span) = (path.clone(), item.span());
-            let section = Self { path, table: Some(table), kind, span, sink: self.sink };
+            let (path, span, sink, ledger) = (path.clone(), item.span(), self.sink, self.ledger);
+            let number = ledger.open(self.number, key, (kind, true), true);
+            let section = Self { path, table: Some(table), kind, span, sink, ledger, number };
             section.refuse_unknown();
             sections.push(section);
         }

@@ -17,11 +17,14 @@ impl Section<'_> {
         &self,
         key: &'static str,
         word: &str,
-        example: &[&str],
+        default: &[&str],
     ) -> WordOr {
-        let found = self.entry(key).and_then(|(_, value)| Some((value, value.get_ref().as_str()?)));
+        let found = self.entry(key).and_then(|value| Some((value, value.get_ref().as_str()?)));
         match found {
-            None => WordOr::List(self.words(key, example)),
+            None => {
+                let owned: Vec<_> = default.iter().map(|word| (*word).to_owned()).collect();
+                WordOr::List(self.words(key, Some(&owned), default))
+            }
             Some((_, text)) if text == word => WordOr::Word,
             Some((value, text)) => {
                 let title = format!(
@@ -29,7 +32,7 @@ impl Section<'_> {
                     self.name(key)
                 );
                 let list: Vec<_> = text.split_whitespace().collect();
-                let list = if list.is_empty() { example } else { &list };
+                let list = if list.is_empty() { default } else { &list };
                 let help = format!("write `{key} = {word:?}`, or `{key} = {list:?}`");
                 self.sink.note(Mistake::at(&value.span(), title).label("neither").help(help));
                 WordOr::List(Found::wrong(Vec::new()))
