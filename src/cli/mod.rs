@@ -19,6 +19,7 @@ mod plan;
 mod reconcile;
 mod replace;
 mod rollout;
+mod schema;
 mod select;
 mod settings;
 mod shape;
@@ -64,6 +65,8 @@ enum Verb {
     Validate(validate::Args),
     /// Show the configuration with all defaults, and where each value comes from.
     Config(config::Args),
+    /// Print the JSON Schema of the configuration file.
+    Schema(schema::Args),
     /// Show agents, entities, templates or events.
     Get(get::GetArgs),
     /// Show the runner and its agents.
@@ -105,7 +108,8 @@ impl Verb {
                 "info,runner::world=warn"
             }
             Self::World(_) | Self::Agent(_) => "info",
-            Self::Get(_)
+            Self::Schema(_)
+            | Self::Get(_)
             | Self::Status(_)
             | Self::Describe(_)
             | Self::Why(_)
@@ -164,6 +168,7 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::run(args),
         Verb::Validate(args) => validate::run(&args),
         Verb::Config(args) => config::run(args),
+        Verb::Schema(args) => schema::run(&args),
         Verb::Get(args) => get::run(&args),
         Verb::Status(args) => get::status(&args),
         Verb::Describe(args) => describe::run(&args),

@@ -46,6 +46,9 @@ pub use mistakes::{Mistakes, Place};
 pub use server::{BadServer, ServerName};
 pub use watch::{Reload, Reloader, Watch, watch};
 
+/// The JSON Schema of the file, for editors. What it cannot say: `design/api.md`.
+pub const SCHEMA: &str = include_str!("../../configs/runner.schema.json");
+
 /// A configuration that has been checked as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {

@@ -5,6 +5,7 @@ mod golden;
 mod limits;
 mod matches;
 mod property;
+mod schema;
 mod values;
 
 use super::{Config, Mistakes, Overrides, parse};

@@ -105,3 +105,10 @@ fn config_is_that_of_the_instance_if_no_file_is_named() {
     assert!(line.ends_with(&format!("# {}:3", file.display())), "{line}");
     runner.stop();
 }
+
+#[test]
+fn the_schema_is_the_file_beside_the_configurations() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = fs::read_to_string("configs/runner.schema.json").unwrap();
+    assert_eq!(data(&["schema"], dir.path()), file);
+}
