@@ -12,6 +12,7 @@ mod instance;
 mod limits;
 mod logging;
 mod logs;
+mod man;
 mod manager;
 mod operate;
 mod output;
@@ -40,12 +41,7 @@ use logging::{Listeners, LogFormat};
 
 /// Keeps exactly one agent process alive for every entity of a world.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 another runner has the \
-                  state directory.\n\
-                  Environment: RUST_LOG filters the log (default: info), NO_COLOR turns colours off."
-)]
+#[command(version, after_help = general_help())]
 struct Cli {
     /// How the log is written to stderr.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
@@ -67,6 +63,8 @@ enum Verb {
     Config(config::Args),
     /// Print the JSON Schema of the configuration file.
     Schema(schema::Args),
+    /// Write the manual pages.
+    Man(man::Args),
     /// Show agents, entities, templates or events.
     Get(get::GetArgs),
     /// Show the runner and its agents.
@@ -109,6 +107,7 @@ impl Verb {
             }
             Self::World(_) | Self::Agent(_) => "info",
             Self::Schema(_)
+            | Self::Man(_)
             | Self::Get(_)
             | Self::Status(_)
             | Self::Describe(_)
@@ -137,6 +136,31 @@ enum Ending {
     Wrong = 2,
     /// Another runner has the state directory; nothing was done.
     Held = 3,
+}
+
+impl Ending {
+    const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::Wrong, Self::Held];
+
+    /// In words, for people.
+    const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Wrong => "wrong usage or configuration",
+            Self::Held => "another runner has the state directory",
+        }
+    }
+}
+
+/// What is said below the list of verbs.
+fn general_help() -> String {
+    let codes = Ending::ALL.map(|ending| format!("{} {}", ending as u8, ending.meaning()));
+    format!(
+        "Example: runner reconcile --config configs/demo.toml\n\n\
+         Exit codes: {}.\n\n\
+         Environment: RUST_LOG filters the log (default: info), NO_COLOR turns colours off.",
+        codes.join(", ")
+    )
 }
 
 impl From<Ending> for ExitCode {
@@ -169,6 +193,7 @@ pub fn main() -> ExitCode {
         Verb::Validate(args) => validate::run(&args),
         Verb::Config(args) => config::run(args),
         Verb::Schema(args) => schema::run(&args),
+        Verb::Man(args) => man::run(&args),
         Verb::Get(args) => get::run(&args),
         Verb::Status(args) => get::status(&args),
         Verb::Describe(args) => describe::run(&args),
@@ -219,16 +244,28 @@ fn runtime() -> std::io::Result<Runtime> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{Command, CommandFactory as _};
+
+    /// The command and all within it, each with its full name.
+    fn all(command: &Command) -> Vec<&Command> {
+        let within = command.get_subcommands().flat_map(all);
+        std::iter::once(command).chain(within).collect()
+    }
 
     #[test]
-    fn every_verb_has_arguments_that_do_not_clash_and_an_example() {
-        let mut cli = super::Cli::command();
+    fn every_verb_has_arguments_that_do_not_clash_and_an_example_of_itself() {
+        let mut cli = super::Cli::command().disable_help_subcommand(true);
         cli.clone().debug_assert();
-        for verb in cli.get_subcommands_mut() {
-            let name = verb.get_name().to_owned();
-            let help = verb.render_long_help().to_string();
-            assert!(help.contains("Example"), "{name} has no example:\n{help}");
+        cli.build();
+        let verbs = all(&cli);
+        assert!(verbs.len() > 20);
+        for verb in verbs {
+            let name = verb.get_bin_name().unwrap_or_else(|| verb.get_name());
+            let help = verb.clone().render_long_help().to_string();
+            let (_, examples) = help.split_once("\nExample").unwrap_or_default();
+            let lines = examples.lines().map(|line| line.trim_start_matches(['s', ':', ' ']));
+            let fitting = lines.filter(|line| line.starts_with(name));
+            assert!(fitting.count() > 0, "`{name}` has no example:\n{help}");
         }
     }
 }

@@ -242,7 +242,8 @@ fn logs(root: &Section<'_>) -> Logs {
 /// An address and not a host's name: what it means must not depend on who is asked.
 fn metrics(root: &Section<'_>) -> Option<SocketAddr> {
     let metrics = root.table("metrics", Table::Metrics);
-    let listen = metrics.text("listen", Fallback::nothing(format!("127.0.0.1:{METRICS_PORT}").as_str()));
+    let listen =
+        metrics.text("listen", Fallback::nothing(format!("127.0.0.1:{METRICS_PORT}").as_str()));
     let span = listen.span()?;
     let address = listen.value.parse();
     if address.is_err() {

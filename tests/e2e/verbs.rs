@@ -112,3 +112,31 @@ fn the_schema_is_the_file_beside_the_configurations() {
     let file = fs::read_to_string("configs/runner.schema.json").unwrap();
     assert_eq!(data(&["schema"], dir.path()), file);
 }
+
+#[test]
+fn the_manual_has_a_page_for_each_verb_with_its_examples_and_the_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = data(&["man"], dir.path());
+    let written = data(&["man", "pages"], dir.path());
+    let pages: Vec<_> = written.lines().map(|path| dir.path().join(path)).collect();
+    assert!(pages.len() > 20, "{written}");
+    assert!(pages.contains(&dir.path().join("pages/runner-wait.1")), "{written}");
+    assert_eq!(fs::read_to_string(dir.path().join("pages/runner.1")).unwrap(), main);
+    for page in &pages {
+        let source = fs::read_to_string(page).unwrap();
+        for part in
+            [".SH NAME", ".SH EXAMPLES", "\\fBrunner ", ".SH \"EXIT STATUS\"", "wrong usage"]
+        {
+            assert!(source.contains(part), "{part} in {}", page.display());
+        }
+        // As a person reads it, without a warning.
+        let Ok(output) =
+            Command::new("groff").args(["-man", "-ww", "-Tutf8", "-P-cbu"]).arg(page).output()
+        else {
+            eprintln!("no groff: the pages are not rendered");
+            continue;
+        };
+        assert_eq!(text(&output.stderr), "", "{}", page.display());
+        assert!(text(&output.stdout).contains("EXAMPLES"));
+    }
+}
