@@ -59,12 +59,8 @@ pub(super) fn why(args: &WhyArgs) -> Ending {
         let steps = client.explain(asked).await?.into_inner().steps;
         match args.output {
             Output::Table | Output::Wide | Output::Name => {
-                for step in steps {
-                    let when = match step.at_ms {
-                        0 => "now".to_owned(),
-                        at => time_of_day(at),
-                    };
-                    print(format_args!("{when:<12}  {}", escaped(&step.text)));
+                for step in &steps {
+                    print(line_of_step(step));
                 }
             }
             Output::Json | Output::Yaml => {
@@ -76,6 +72,15 @@ pub(super) fn why(args: &WhyArgs) -> Ending {
     })
 }
 
+/// For people.
+pub(super) fn line_of_step(step: &pb::Step) -> String {
+    let when = match step.at_ms {
+        0 => "now".to_owned(),
+        at => time_of_day(at),
+    };
+    format!("{when:<12}  {}", escaped(&step.text))
+}
+
 pub(super) fn run(args: &DescribeArgs) -> Ending {
     let What::Agent = args.what;
     with(&args.instance, |mut client| async move {
@@ -83,8 +88,7 @@ pub(super) fn run(args: &DescribeArgs) -> Ending {
         let description = client.describe_agent(asked).await?.into_inner();
         match args.output {
             Output::Table | Output::Wide | Output::Name => {
-                let lines = last_lines(&description.log_path, args.last);
-                print(text(&description, &lines).trim_end());
+                print(text(&description, args.last).trim_end());
             }
             Output::Json | Output::Yaml => {
                 let shape = shape::Description::from(description);
@@ -104,7 +108,9 @@ fn last_lines(log_path: &str, most: u32) -> Vec<String> {
     lines
 }
 
-fn text(described: &pb::AgentDescription, last_lines: &[String]) -> String {
+/// For people, with the last lines of its log.
+pub(super) fn text(described: &pb::AgentDescription, last: u32) -> String {
+    let last_lines = last_lines(&described.log_path, last);
     let mut text = String::new();
     // Writing to a string does not fail.
     let mut line = |name: &str, value: &str| {

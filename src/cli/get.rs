@@ -5,10 +5,10 @@ use tonic::Status;
 
 use super::instance::{InstanceArgs, with};
 use super::output::{
-    Output, Table, age, bytes, list, one, or_dash, print_for_programs, span, time_of_day,
+    Output, Table, age, bytes, list, now_ms, one, or_dash, print_for_programs, span, time_of_day,
 };
 use super::select::Selection;
-use super::{Ending, print, shape};
+use super::{Ending, head, print, shape};
 use crate::control::client::Client;
 use crate::proto::control as pb;
 
@@ -76,7 +76,7 @@ enum What {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum SortBy {
+pub(super) enum SortBy {
     Name,
     Phase,
     Template,
@@ -117,7 +117,7 @@ pub(super) fn status(args: &StatusArgs) -> Ending {
         let agents = client.list_agents(asked).await?.into_inner().agents;
         match output {
             Output::Table | Output::Wide => {
-                print(head_line(&status));
+                print(format_args!("{}: {}", status.name, head::line(&status)));
                 for condition in &status.conditions {
                     if !condition.message.is_empty() {
                         print(format_args!("{}: {}", condition.r#type, condition.message));
@@ -136,40 +136,12 @@ pub(super) fn status(args: &StatusArgs) -> Ending {
     })
 }
 
-/// All in a line: `demo: 12 running · 1 backing off · world ok · config #4`.
-pub(super) fn head_line(status: &pb::Status) -> String {
-    let mut parts: Vec<_> =
-        status.phases.iter().map(|(phase, count)| format!("{count} {}", in_words(phase))).collect();
-    parts.sort_by_key(|part| !part.ends_with("running"));
-    if status.pending > 0 {
-        parts.push(format!("{} pending", status.pending));
-    }
-    if status.suspended > 0 {
-        parts.push(format!("{} suspended", status.suspended));
-    }
-    if parts.is_empty() {
-        parts.push("no agents".to_owned());
-    }
-    let reachable = status.world.as_ref().is_some_and(|world| world.reachable);
-    parts.push(if reachable { "world ok" } else { "world away" }.to_owned());
-    parts.push(format!("config #{}", status.config_generation));
-    format!("{}: {}", status.name, parts.join(" · "))
-}
-
-/// `BackingOff` is `backing off`.
-fn in_words(phase: &str) -> String {
-    let mut words = String::new();
-    for letter in phase.chars() {
-        if letter.is_uppercase() && !words.is_empty() {
-            words.push(' ');
-        }
-        words.extend(letter.to_lowercase());
-    }
-    words
-}
-
 fn agents_request(selection: &Selection, output: Output) -> pb::ListAgentsRequest {
-    pb::ListAgentsRequest { selector: Some(selection.selector()), usage: output == Output::Wide }
+    pb::ListAgentsRequest {
+        selector: Some(selection.selector()),
+        usage: output == Output::Wide,
+        pending: false,
+    }
 }
 
 async fn agents(mut client: Client, args: &GetArgs) -> Result<Ending, Status> {
@@ -252,13 +224,7 @@ fn table_of_agents(agents: &[pb::Agent], output: Output) -> Table {
 }
 
 fn row(agent: &pb::Agent, output: Output) -> Vec<String> {
-    let reason = match (agent.reason.as_str(), agent.next.as_str()) {
-        (reason, "") => or_dash(reason),
-        (reason, next) => {
-            let left = span((agent.next_at_ms - now_ms()).max(0));
-            format!("{reason}; {next} in {left}")
-        }
-    };
+    let reason = or_dash(&reason(agent, now_ms()));
     let (name, template) = (agent.name.clone(), agent.template.clone());
     let (phase, restarts) = (agent.phase.clone(), agent.restarts.to_string());
     if output != Output::Wide {
@@ -286,9 +252,13 @@ fn row(agent: &pb::Agent, output: Output) -> Vec<String> {
     ]
 }
 
-fn now_ms() -> i64 {
-    let now = crate::clock::wall_time().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+/// Why it is as it is, and what is done next.
+pub(super) fn reason(agent: &pb::Agent, now_ms: i64) -> String {
+    if agent.next.is_empty() {
+        return agent.reason.clone();
+    }
+    let left = span((agent.next_at_ms - now_ms).max(0));
+    format!("{}; {} in {left}", agent.reason, agent.next)
 }
 
 /// One line for each change, as `kubectl get -w` has it; for programs, one JSON object.

@@ -15,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use super::output::wants_colour;
 use crate::events::Recorder;
 use crate::metrics::MeterLayer;
 
@@ -50,7 +51,7 @@ pub(super) fn start(format: LogFormat, default: &str, listeners: Option<Listener
 
 /// Whether what is said to a person may be coloured.
 pub(super) fn colour() -> bool {
-    stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    stderr().is_terminal() && wants_colour()
 }
 
 /// `TIME LEVEL ENTITY: MESSAGE: REASON  field=value …`

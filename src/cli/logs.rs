@@ -82,7 +82,7 @@ fn whose(args: &Args) -> Result<(PathBuf, Vec<String>), Ending> {
         async move {
             let status = client.get_status(pb::GetStatusRequest {}).await?.into_inner();
             let selector = Some(args.selection.selector());
-            let request = pb::ListAgentsRequest { selector, usage: false };
+            let request = pb::ListAgentsRequest { selector, ..pb::ListAgentsRequest::default() };
             let agents = client.list_agents(request).await?.into_inner().agents;
             let mut names: Vec<_> = agents.into_iter().map(|agent| agent.name).collect();
             // Who has no agent now may have had one.
@@ -100,8 +100,24 @@ fn whose(args: &Args) -> Result<(PathBuf, Vec<String>), Ending> {
 struct Source {
     follower: Follower,
     prefix: String,
+    lines: Lines,
+}
+
+/// What is read in pieces, in whole lines.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
     /// A line that is not finished.
     rest: Vec<u8>,
+}
+
+impl Lines {
+    /// Adds a piece, and returns the lines that are finished by it.
+    pub(super) fn finished(&mut self, new: &[u8]) -> Vec<u8> {
+        self.rest.extend_from_slice(new);
+        let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let unfinished = self.rest.split_off(end);
+        std::mem::replace(&mut self.rest, unfinished)
+    }
 }
 
 fn show(args: &Args, log_dir: &Path, names: &[String]) -> io::Result<Ending> {
@@ -116,7 +132,7 @@ fn show(args: &Args, log_dir: &Path, names: &[String]) -> io::Result<Ending> {
         .map(|(number, id)| Source {
             follower: Follower::new(log_dir, id),
             prefix: if with_prefix { prefix(id, number, width) } else { String::new() },
-            rest: Vec::new(),
+            lines: Lines::default(),
         })
         .collect();
     let mut out = io::stdout().lock();
@@ -145,17 +161,14 @@ fn show(args: &Args, log_dir: &Path, names: &[String]) -> io::Result<Ending> {
 impl Source {
     /// Prints whole lines; what is not finished waits for its end, unless there is none to come.
     fn print(&mut self, out: &mut impl io::Write, new: &[u8], last: bool) -> io::Result<()> {
-        self.rest.extend_from_slice(new);
-        let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let unfinished = self.rest.split_off(end);
-        for line in self.rest.split_inclusive(|byte| *byte == b'\n') {
+        for line in self.lines.finished(new).split_inclusive(|byte| *byte == b'\n') {
             out.write_all(self.prefix.as_bytes())?;
             out.write_all(&printable(line))?;
         }
-        self.rest = unfinished;
-        if last && !self.rest.is_empty() {
+        let rest = &self.lines.rest;
+        if last && !rest.is_empty() {
             out.write_all(self.prefix.as_bytes())?;
-            out.write_all(&printable(&self.rest))?;
+            out.write_all(&printable(rest))?;
             out.write_all(b"\n")?;
         }
         Ok(())
@@ -167,14 +180,17 @@ fn printable(line: &[u8]) -> Vec<u8> {
     if !io::IsTerminal::is_terminal(&io::stdout()) {
         return line.to_vec();
     }
+    let end = if line.ends_with(b"\n") { "\n" } else { "" };
+    format!("{}{end}", visible(line)).into_bytes()
+}
+
+/// A line without its end, in which all but tabs is printable.
+pub(super) fn visible(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    let (text, end) = match text.strip_suffix('\n') {
-        Some(text) => (text.strip_suffix('\r').unwrap_or(text), "\n"),
-        None => (&*text, ""),
-    };
-    let plain = |part: &str| super::output::escaped(part);
-    let text: Vec<_> = text.split('\t').map(plain).collect();
-    format!("{}{end}", text.join("\t")).into_bytes()
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    let parts: Vec<_> = text.split('\t').map(super::output::escaped).collect();
+    parts.join("\t")
 }
 
 fn prefix(id: &EntityId, number: usize, width: usize) -> String {

@@ -20,7 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use super::get::head_line;
+use super::head;
 use super::output::escaped;
 use crate::control::{self, Instance};
 use crate::plan::Intent;
@@ -117,7 +117,7 @@ impl Manager {
         let mut told = String::new();
         while let Some(status) = control::status(instance).await {
             // A line break would begin another message.
-            let now = escaped(&head_line(&status));
+            let now = escaped(&head::line(&status));
             if now != told {
                 self.tell(&format!("STATUS={now}"));
                 told = now;

@@ -8,6 +8,7 @@ mod describe;
 mod events;
 mod file;
 mod get;
+mod head;
 mod instance;
 mod limits;
 mod logging;

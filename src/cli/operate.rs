@@ -232,7 +232,8 @@ pub(super) fn wait(args: &WaitArgs) -> Ending {
 }
 
 async fn reach(mut client: Client, args: &WaitArgs) -> Result<Ending, Status> {
-    let asked = pb::ListAgentsRequest { selector: Some(args.selection.selector()), usage: false };
+    let selector = Some(args.selection.selector());
+    let asked = pb::ListAgentsRequest { selector, ..pb::ListAgentsRequest::default() };
     // A phase that is waited for must not deselect who is in another one.
     let mut changes = client.watch_agents(asked).await?.into_inner();
     let mut agents: BTreeMap<String, pb::Agent> = BTreeMap::new();

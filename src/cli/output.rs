@@ -118,20 +118,28 @@ impl Table {
 
 /// Whether data may be coloured.
 pub(super) fn colour() -> bool {
-    std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stdout().is_terminal() && wants_colour()
+}
+
+/// Whether colours are welcome, where there is a terminal.
+pub(super) fn wants_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn style(word: &str) -> Style {
-    let colour = match word {
+    colour_of(word).map_or_else(Style::new, AnsiColor::on_default)
+}
+
+/// The colour of a phase; none for any other word.
+pub(super) fn colour_of(phase: &str) -> Option<AnsiColor> {
+    Some(match phase {
         "Running" | "Completed" => AnsiColor::Green,
         "Starting" | "Stopping" | "BackingOff" | "AwaitingWorld" | "Suspended" | "Pending" => {
             AnsiColor::Yellow
         }
         "Failed" => AnsiColor::Red,
-        _ => return Style::new(),
-    };
-    colour.on_default()
+        _ => return None,
+    })
 }
 
 pub(super) fn escaped(text: &str) -> String {
@@ -149,13 +157,22 @@ pub(super) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
+/// The time of day: milliseconds since 1970.
+pub(super) fn now_ms() -> i64 {
+    let now = wall_time().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// The time since then, in one or two units.
 pub(super) fn age(at_ms: i64) -> String {
+    age_at(at_ms, now_ms())
+}
+
+/// The same, at that time.
+pub(super) fn age_at(at_ms: i64, now: i64) -> String {
     if at_ms == 0 {
         return "-".to_owned();
     }
-    let now = wall_time().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     let passed = span((now - at_ms).abs());
     if at_ms > now { format!("in {passed}") } else { passed }
 }

@@ -15,13 +15,15 @@ use crate::reconcile::{Look, Request};
 /// The least time between two looks: what changes within it is seen together.
 const REST: Duration = Duration::from_millis(100);
 
-/// All agents at one moment, in order of their names. Those that are as they were are shared with
-/// the moment before.
+/// The instance at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Moment {
     /// Counts moments.
     pub(super) number: u64,
+    /// All agents, and entities without one, in order of their names. Those that are as they were
+    /// are shared with the moment before.
     pub(super) agents: Vec<Arc<pb::Agent>>,
+    pub(super) status: pb::Status,
 }
 
 /// Where the latest moment is.
@@ -69,8 +71,10 @@ impl Feed {
     async fn refresh(&self, instance: &Instance) -> Option<()> {
         let look = look(instance).await?;
         self.latest.send_modify(|latest| {
-            let agents = share(&latest.agents, View::of(&look).agents().collect());
-            *latest = Arc::new(Moment { number: latest.number + 1, agents });
+            let view = View::of(&look);
+            let agents = share(&latest.agents, view.agents().collect());
+            let (number, status) = (latest.number + 1, view.status());
+            *latest = Arc::new(Moment { number, agents, status });
         });
         Some(())
     }
@@ -117,12 +121,12 @@ fn is_same(old: &pb::Agent, new: &pb::Agent) -> bool {
 /// What has changed from one moment to another: those that are new or different, and those that are
 /// not there any more.
 pub(super) fn difference(
-    before: &Moment,
-    now: &Moment,
+    before: &[Arc<pb::Agent>],
+    now: &[Arc<pb::Agent>],
 ) -> (Vec<Arc<pb::Agent>>, Vec<Arc<pb::Agent>>) {
     let (mut changed, mut gone) = (Vec::new(), Vec::new());
-    let mut old = before.agents.iter().peekable();
-    for agent in &now.agents {
+    let mut old = before.iter().peekable();
+    for agent in now {
         while let Some(left) = old.next_if(|old| old.name < agent.name) {
             gone.push(Arc::clone(left));
         }

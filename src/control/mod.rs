@@ -110,10 +110,10 @@ pub async fn serve(instance: Instance) -> io::Result<()> {
         .map_err(io::Error::other)
 }
 
-/// What is going on; none, if the loop has ended.
+/// What is going on, as far as the loop knows of it; none, if it has ended.
 pub(crate) async fn status(instance: &Instance) -> Option<pb::Status> {
     let look = feed::look(instance).await?;
-    Some(View::of(&look).status(instance, 0))
+    Some(View::of(&look).status())
 }
 
 /// Removes the socket.

@@ -13,16 +13,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::explain::{MOST, explain};
-use super::feed::{Feed, Moment, difference, look};
+use super::feed::{Feed, difference, look};
 use super::preview::preview;
 use super::selector::{is_pattern, selects};
-use super::status::{View, policy};
+use super::status::{View, has_none, policy};
 use super::{Ask, Instance};
 use crate::clock::wall_time;
 use crate::events::{Record, read};
 use crate::executor::{log_name, usage};
 use crate::plan::{CannotSteer, EntityId, Steer};
 use crate::proto::control as pb;
+use crate::proto::control::agents_changed::Kind;
 use crate::reconcile::{Look, Order, Request as LoopRequest};
 
 /// How many answers a watcher may be behind, before it is given no more until it has read one.
@@ -51,6 +52,20 @@ impl Service {
 
     async fn look(&self) -> Result<Look, Status> {
         look(&self.instance).await.ok_or_else(ending)
+    }
+
+    /// Adds to what the loop knows of itself.
+    fn about(&self, status: pb::Status) -> pb::Status {
+        let instance = &self.instance;
+        pb::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            name: instance.name.clone(),
+            config_path: instance.config.display().to_string(),
+            state_dir: instance.state_dir.display().to_string(),
+            started_at_ms: self.started_at_ms,
+            ..status
+        }
     }
 
     async fn events(
@@ -138,8 +153,19 @@ fn meant(view: &View<'_>, selector: &pb::Selector) -> Result<BTreeSet<EntityId>,
     Ok(ids)
 }
 
-fn select(selector: Option<&pb::Selector>, agent: &pb::Agent) -> bool {
-    selects(selector, (&agent.name, &agent.template, &agent.r#type, &agent.phase))
+fn select(asked: &pb::ListAgentsRequest, agent: &pb::Agent) -> bool {
+    let about = (agent.name.as_str(), &*agent.template, &*agent.r#type, &*agent.phase);
+    (asked.pending || !has_none(agent)) && selects(asked.selector.as_ref(), about)
+}
+
+/// Whether nothing has changed but that the world has answered once more.
+fn is_same(before: &pb::Status, now: &pb::Status) -> bool {
+    let world = |status: &pb::Status| {
+        let world = status.world.clone().unwrap_or_default();
+        pb::World { answered_at_ms: 0, ..world }
+    };
+    world(before) == world(now)
+        && *before == pb::Status { world: before.world.clone(), ..now.clone() }
 }
 
 fn event(record: Record) -> pb::Event {
@@ -170,25 +196,45 @@ fn limit(asked: u32) -> usize {
 
 #[tonic::async_trait]
 impl pb::runner_server::Runner for Service {
+    type WatchStatusStream = Answers<pb::Status>;
     type WatchAgentsStream = Answers<pb::AgentsChanged>;
     type WatchEventsStream = Answers<pb::EventHappened>;
 
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Answer<pb::Status> {
         let look = self.look().await?;
-        let instance = &self.instance;
-        Ok(Response::new(View::of(&look).status(instance, self.started_at_ms)))
+        Ok(Response::new(self.about(View::of(&look).status())))
+    }
+
+    async fn watch_status(
+        &self,
+        _: Request<pb::GetStatusRequest>,
+    ) -> Answer<Self::WatchStatusStream> {
+        let mut moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let service = self.clone();
+        tokio::spawn(async move {
+            let mut last: Option<pb::Status> = None;
+            while moments.changed().await.is_ok() {
+                let Ok(permit) = sender.reserve().await else { return };
+                let now = moments.borrow_and_update().status.clone();
+                if last.as_ref().is_none_or(|last| !is_same(last, &now)) {
+                    permit.send(Ok(service.about(now.clone())));
+                    last = Some(now);
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn list_agents(
         &self,
         request: Request<pb::ListAgentsRequest>,
     ) -> Answer<pb::ListAgentsResponse> {
-        let pb::ListAgentsRequest { selector, usage: measured } = request.into_inner();
+        let asked = request.into_inner();
         let look = self.look().await?;
         let view = View::of(&look);
-        let mut agents: Vec<_> =
-            view.agents().filter(|agent| select(selector.as_ref(), agent)).collect();
-        if measured {
+        let mut agents: Vec<_> = view.agents().filter(|agent| select(&asked, agent)).collect();
+        if asked.usage {
             let measure = move || {
                 for agent in &mut agents {
                     agent.usage = used(agent.pid);
@@ -204,39 +250,35 @@ impl pb::runner_server::Runner for Service {
         &self,
         request: Request<pb::ListAgentsRequest>,
     ) -> Answer<Self::WatchAgentsStream> {
-        let selector = request.into_inner().selector;
+        let asked = request.into_inner();
         let mut moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(async move {
-            let mut last: Option<Arc<Moment>> = None;
+            let mut last: Option<(u64, Vec<Arc<pb::Agent>>)> = None;
             while moments.changed().await.is_ok() {
                 // Only now, as who does not read needs nothing prepared.
                 let Ok(permit) = sender.reserve().await else { return };
                 let now = Arc::clone(&moments.borrow_and_update());
-                let of = |agents: &[Arc<pb::Agent>]| {
-                    let selected = agents.iter().filter(|agent| select(selector.as_ref(), agent));
-                    selected.map(|agent| pb::Agent::clone(agent)).collect::<Vec<_>>()
+                let selected = now.agents.iter().filter(|agent| select(&asked, agent));
+                let selected: Vec<_> = selected.map(Arc::clone).collect();
+                let message = |kind, agents: &[Arc<pb::Agent>]| {
+                    let agents = agents.iter().map(|agent| pb::Agent::clone(agent)).collect();
+                    Ok(pb::AgentsChanged { kind: i32::from(kind), agents })
                 };
-                let kinds = pb::agents_changed::Kind::Sync;
-                let message = |kind, agents| pb::AgentsChanged { kind: i32::from(kind), agents };
-                match last.replace(Arc::clone(&now)) {
-                    // What came between was not seen.
-                    Some(last) if now.number == last.number + 1 => {
-                        let (changed, gone) = difference(&last, &now);
-                        let (changed, gone) = (of(&changed), of(&gone));
-                        if changed.is_empty() {
-                            drop(permit);
-                        } else {
-                            permit.send(Ok(message(pb::agents_changed::Kind::Changed, changed)));
-                        }
-                        if !gone.is_empty() {
-                            let gone = message(pb::agents_changed::Kind::Gone, gone);
-                            if sender.send(Ok(gone)).await.is_err() {
-                                return;
-                            }
-                        }
-                    }
-                    Some(_) | None => permit.send(Ok(message(kinds, of(&now.agents)))),
+                let last = last.replace((now.number, selected.clone()));
+                // What came between was not seen.
+                let Some((_, before)) = last.filter(|(number, _)| now.number == number + 1) else {
+                    permit.send(message(Kind::Sync, &selected));
+                    continue;
+                };
+                let (changed, gone) = difference(&before, &selected);
+                if changed.is_empty() {
+                    drop(permit);
+                } else {
+                    permit.send(message(Kind::Changed, &changed));
+                }
+                if !gone.is_empty() && sender.send(message(Kind::Gone, &gone)).await.is_err() {
+                    return;
                 }
             }
         });

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::Instance;
+use itertools::Itertools as _;
+
 use crate::clock::wall_time;
 use crate::plan::membership::Member;
 use crate::plan::{
@@ -13,6 +14,15 @@ use crate::plan::{
 };
 use crate::proto::control as pb;
 use crate::reconcile::Look;
+
+/// The phases of those that have no agent.
+const PENDING: &str = "Pending";
+const SUSPENDED: &str = "Suspended";
+
+/// Whether this stands for an entity without an agent.
+pub(super) fn has_none(agent: &pb::Agent) -> bool {
+    [PENDING, SUSPENDED].contains(&agent.phase.as_str())
+}
 
 /// What the loop knows, with the time of day beside its own.
 #[derive(Debug)]
@@ -34,23 +44,25 @@ impl<'a> View<'a> {
         if time > now { self.now_ms + millis(time - now) } else { self.now_ms - millis(now - time) }
     }
 
-    /// All in one.
-    pub(super) fn status(&self, instance: &Instance, started_at_ms: i64) -> pb::Status {
+    pub(super) fn want(&self, id: &EntityId) -> Option<&'a Want> {
+        match &self.look.desired.wants {
+            Wants::Unknown => None,
+            Wants::Known { agents, .. } => agents.get(id),
+        }
+    }
+
+    /// The instance as a whole, as far as the loop knows of it.
+    pub(super) fn status(&self) -> pb::Status {
         let look = self.look;
         let mut phases: BTreeMap<String, u32> = BTreeMap::new();
         for agent in look.observed.agents.values() {
             *phases.entry(phase(&agent.phase).to_owned()).or_default() += 1;
         }
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let is_to_have_one = |why: &&Pending| **why != Pending::Suspended;
         let contact = look.observed.contact;
         pb::Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            name: instance.name.clone(),
-            config_path: instance.config.display().to_string(),
-            state_dir: instance.state_dir.display().to_string(),
             log_dir: look.settings.log_dir.display().to_string(),
-            started_at_ms,
             intent: intent(look.intent).to_owned(),
             config_generation: look.settings.generation,
             world: Some(pb::World {
@@ -60,21 +72,35 @@ impl<'a> View<'a> {
                 entities: look.entities.as_ref().map_or(0, |entities| count(entities.len())),
             }),
             phases: phases.into_iter().collect(),
-            pending: count(look.pending.len()),
+            pending: count(look.pending.values().filter(is_to_have_one).count()),
             suspended: count(look.orders.suspended.len()),
             conditions: self.instance_conditions(),
+            ..pb::Status::default()
         }
     }
 
-    pub(super) fn want(&self, id: &EntityId) -> Option<&'a Want> {
-        match &self.look.desired.wants {
-            Wants::Unknown => None,
-            Wants::Known { agents, .. } => agents.get(id),
-        }
-    }
-
+    /// All agents, and the entities that have none but are known to want one, by name.
     pub(super) fn agents(&self) -> impl Iterator<Item = pb::Agent> {
-        self.look.observed.agents.iter().map(|(id, agent)| self.agent(id, agent))
+        let agents = &self.look.observed.agents;
+        let has_none = |id: &&EntityId| !agents.contains_key(*id);
+        let pending = self.look.pending.keys().merge(&self.look.orders.suspended).dedup();
+        let without = pending.filter(has_none).map(|id| self.without_agent(id));
+        let with = agents.iter().map(|(id, agent)| self.agent(id, agent));
+        with.merge_by(without, |one, other| one.name < other.name)
+    }
+
+    /// An entity in the place of the agent that it does not have.
+    fn without_agent(&self, id: &EntityId) -> pb::Agent {
+        let suspended = self.look.orders.suspended.contains(id);
+        pb::Agent {
+            name: id.to_string(),
+            r#type: self.kind(id).to_owned(),
+            template: self.want(id).map_or_else(String::new, |want| want.template.name.clone()),
+            phase: if suspended { SUSPENDED } else { PENDING }.to_owned(),
+            reason: self.why_none(id),
+            suspended,
+            ..pb::Agent::default()
+        }
     }
 
     pub(super) fn agent(&self, id: &EntityId, agent: &Agent) -> pb::Agent {

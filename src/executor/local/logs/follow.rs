@@ -14,6 +14,7 @@ use rustix::io::{read, retry_on_intr};
 use super::dir::{Dir, Lock, Log};
 use super::live::Live;
 use super::names::{Part, Segment};
+use crate::executor::local::pidfd::register;
 use crate::executor::log_name;
 use crate::plan::EntityId;
 
@@ -24,13 +25,21 @@ pub struct Follower {
     name: String,
     /// The live log that was read last: its device and inode, and how far.
     place: Option<((u64, u64), u64)>,
+    /// How many of the bytes that are there at first are wanted, if not all.
+    most: Option<u64>,
 }
 
 impl Follower {
     /// One that has read nothing yet.
     #[must_use]
     pub fn new(log_dir: &Path, entity: &EntityId) -> Self {
-        Self { dir: log_dir.to_owned(), name: log_name(entity), place: None }
+        Self { dir: log_dir.to_owned(), name: log_name(entity), place: None, most: None }
+    }
+
+    /// One that begins with the last whole lines of at most so many bytes.
+    #[must_use]
+    pub fn of_end(log_dir: &Path, entity: &EntityId, most: u64) -> Self {
+        Self { most: Some(most), ..Self::new(log_dir, entity) }
     }
 
     /// What is new since the last time; the first time all that is kept. What was dropped meanwhile,
@@ -48,19 +57,35 @@ impl Follower {
             Err(error) => return Err(error),
         };
         let log = dir.log(&self.name)?;
-        let unread = self.unread(&dir, &log);
+        let mut unread = self.unread(&dir, &log);
+        let mut live = None;
+        if let Some(found) = Live::open(&dir, &self.name, &log, false)? {
+            let id = id(&found.file)?;
+            let from = match self.place {
+                // Somebody has emptied it.
+                Some((before, at)) if before == id && at <= found.len => at.max(found.begin),
+                Some(_) | None => found.begin,
+            };
+            live = Some((found.file, id, from));
+        }
+        let mut left = self.most.take().unwrap_or(u64::MAX);
+        let mut skipped = false;
+        if let Some((file, _, from)) = &mut live {
+            skipped |= skip(file, from, &mut left)?;
+        }
+        for (segment, from) in unread.iter_mut().rev() {
+            skipped |= skip(&File::open(dir.path(&segment.name(&self.name)))?, from, &mut left)?;
+        }
         for (segment, from) in unread {
             copy(&File::open(dir.path(&segment.name(&self.name)))?, from, &mut new)?;
         }
-        if let Some(live) = Live::open(&dir, &self.name, &log, false)? {
-            let id = id(&live.file)?;
-            let from = match self.place {
-                // Somebody has emptied it.
-                Some((before, at)) if before == id && at <= live.len => at.max(live.begin),
-                Some(_) | None => live.begin,
-            };
-            let read = copy(&live.file, from, &mut new)?;
+        if let Some((file, id, from)) = live {
+            let read = copy(&file, from, &mut new)?;
             self.place = Some((id, from + read));
+        }
+        if skipped {
+            let first = new.iter().position(|byte| *byte == b'\n').map_or(new.len(), |end| end + 1);
+            new.drain(..first);
         }
         Ok(new)
     }
@@ -98,6 +123,16 @@ impl Follower {
         let file = || File::open(dir.path(&segment.name(&self.name)));
         is_retired && file().and_then(|file| self::id(&file)).is_ok_and(|own| own == id)
     }
+}
+
+/// Moves the place to read from, so that no more follows than is left to be read. Tells whether that
+/// skips anything.
+fn skip(file: &File, from: &mut u64, left: &mut u64) -> io::Result<bool> {
+    let size = file.metadata()?.len().saturating_sub(*from);
+    let skipped = size.saturating_sub(*left);
+    *from += skipped;
+    *left -= size - skipped;
+    Ok(skipped > 0)
 }
 
 fn id(file: &File) -> io::Result<(u64, u64)> {
@@ -151,6 +186,16 @@ impl Writes {
             }
         }
         Ok(())
+    }
+
+    /// The same as [`wait`](Self::wait), in a task. May be dropped at any time.
+    ///
+    /// # Errors
+    /// If the system does not tell any more.
+    pub async fn written(&mut self) -> io::Result<()> {
+        let inotify = register(self.inotify.try_clone()?)?;
+        drop(inotify.readable().await?);
+        self.wait()
     }
 
     /// Waits until something was written that was not there when this was called last, or made.

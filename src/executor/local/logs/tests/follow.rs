@@ -29,7 +29,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_byte_once(steps in proptest::collection::vec(step(), 1..40)) {
+    fn each_byte_once(steps in proptest::collection::vec(step(), 1..40), most in 0_u64..3000) {
         let mut rig = Rig::in_memory();
         let policy = at_most(1000);
         let mut follower = Follower::new(&rig.dir, &EntityId::new("x").unwrap());
@@ -49,6 +49,19 @@ proptest! {
             }
         }
         read.extend(follower.read().unwrap());
-        prop_assert_eq!(String::from_utf8(read).unwrap(), String::from_utf8(rig.written).unwrap());
+        prop_assert_eq!(String::from_utf8(read).unwrap(), String::from_utf8(rig.written.clone()).unwrap());
+
+        // Who wants the end only gets whole lines of it, and from there on everything.
+        let all = String::from_utf8(rig.written.clone()).unwrap();
+        let mut follower = Follower::of_end(&rig.dir, &EntityId::new("x").unwrap(), most);
+        let end = String::from_utf8(follower.read().unwrap()).unwrap();
+        prop_assert!(all.ends_with(&end) && end.len() as u64 <= most, "{end}");
+        let before = all.strip_suffix(&end).unwrap();
+        prop_assert!(before.is_empty() || before.ends_with('\n'));
+        let longer = before.trim_end_matches('\n').rfind('\n').map_or(all.len(), |at| all.len() - at - 1);
+        prop_assert!(before.is_empty() || longer as u64 >= most, "{longer} of {most}");
+        rig.write_lines(1);
+        let new = String::from_utf8(follower.read().unwrap()).unwrap();
+        prop_assert_eq!(format!("{all}{new}"), String::from_utf8(rig.written).unwrap());
     }
 }
