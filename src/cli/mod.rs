@@ -26,6 +26,7 @@ mod select;
 mod settings;
 mod shape;
 mod signals;
+mod top;
 mod validate;
 mod world;
 
@@ -74,6 +75,8 @@ enum Verb {
     Describe(describe::DescribeArgs),
     /// Show how it came to what is: one line a step.
     Why(describe::WhyArgs),
+    /// Show agents on a whole screen, live.
+    Top(top::Args),
     /// Show what happened, across restarts of the runner.
     Events(events::Args),
     /// Show what agents wrote.
@@ -113,6 +116,7 @@ impl Verb {
             | Self::Status(_)
             | Self::Describe(_)
             | Self::Why(_)
+            | Self::Top(_)
             | Self::Events(_)
             | Self::Logs(_)
             | Self::Restart(_)
@@ -199,6 +203,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => get::status(&args),
         Verb::Describe(args) => describe::run(&args),
         Verb::Why(args) => describe::why(&args),
+        Verb::Top(args) => top::run(&args),
         Verb::Events(args) => events::run(&args),
         Verb::Logs(args) => logs::run(&args),
         Verb::Restart(args) => operate::restart(&args),

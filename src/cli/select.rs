@@ -34,6 +34,26 @@ fn condition(text: &str) -> Result<(Key, String), String> {
 }
 
 impl Selection {
+    /// From words that were typed. Those with a `=` are conditions, with commas between several;
+    /// others are names, or parts of names where they have no `*` and no `?`.
+    pub(super) fn of_words<'w>(words: impl Iterator<Item = &'w str>) -> Result<Self, String> {
+        let mut selection = Self { names: Vec::new(), conditions: Vec::new() };
+        for word in words {
+            if word.contains('=') {
+                for part in word.split(',').filter(|part| !part.is_empty()) {
+                    selection.conditions.push(condition(part)?);
+                }
+            } else if word.contains(['*', '?']) {
+                selection.names.push(word.to_owned());
+            } else {
+                selection.names.push(format!("*{word}*"));
+            }
+        }
+        // A value that is about to be typed is none yet.
+        selection.conditions.retain(|(_, value)| !value.is_empty());
+        Ok(selection)
+    }
+
     /// Whether nothing is said.
     pub(super) fn is_empty(&self) -> bool {
         self.names.is_empty() && self.conditions.is_empty()

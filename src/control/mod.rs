@@ -34,6 +34,7 @@ use crate::proto::control::runner_server::RunnerServer;
 use crate::reconcile::Request;
 use feed::Feed;
 use preview::Draft;
+pub(crate) use selector::selects;
 use service::Service;
 pub(crate) use status::{PHASES, View, phase};
 

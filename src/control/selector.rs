@@ -3,7 +3,7 @@
 use crate::proto::control as pb;
 
 /// Whether somebody is selected who is called so, and is of this template, type and phase.
-pub(super) fn selects(
+pub(crate) fn selects(
     selector: Option<&pb::Selector>,
     (name, template, kind, phase): (&str, &str, &str, &str),
 ) -> bool {

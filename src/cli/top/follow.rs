@@ -1,0 +1,86 @@
+//! The log that is on the screen, from its file: it goes on without a runner too.
+
+use std::convert::Infallible;
+use std::io;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+
+use super::state::Message;
+use super::wants::{LogOf, Wants, until};
+use crate::cli::logs::{Lines, visible};
+use crate::executor::logs::{Follower, Writes};
+use crate::plan::EntityId;
+
+/// How much of what was written before is shown, in bytes.
+const BEGINNING: u64 = 256 * 1024;
+
+/// Columns from one tab stop to the next.
+const TAB: usize = 8;
+
+/// Tells what is written to the log that is wanted, until nobody listens.
+pub(super) async fn run(mut wants: watch::Receiver<Wants>, messages: mpsc::Sender<Message>) {
+    loop {
+        let wanted = until(&mut wants, |wants| wants.log.is_some()).await;
+        let Some(of) = wanted.and_then(|wants| wants.log) else { return };
+        tokio::select! {
+            Err(error) = follow(&of, &messages) => {
+                let unreadable = Message::Unreadable(of.clone(), error.to_string());
+                if messages.send(unreadable).await.is_err() {
+                    return;
+                }
+            }
+            _ = until(&mut wants, |wants| wants.log.as_ref() != Some(&of)) => continue,
+        }
+        // What cannot be read is not read again until it is asked for again.
+        until(&mut wants, |wants| wants.log.as_ref() != Some(&of)).await;
+    }
+}
+
+async fn follow(of: &LogOf, messages: &mpsc::Sender<Message>) -> io::Result<Infallible> {
+    let id = EntityId::new(&of.name).map_err(|why| io::Error::other(why.to_string()))?;
+    // Before the log is read: what is written after that is told.
+    let mut writes = Writes::of(&of.dir, [&id])?;
+    let mut follower = Follower::of_end(&of.dir, &id, BEGINNING);
+    let mut lines = Lines::default();
+    loop {
+        let read = spawn_blocking(move || {
+            let new = follower.read();
+            (follower, new)
+        });
+        let (same, new) = read.await.map_err(io::Error::other)?;
+        follower = same;
+        let finished = lines.finished(&new?);
+        let finished = finished.split_inclusive(|byte| *byte == b'\n');
+        let shown: Vec<_> = finished.map(|line| without_tabs(&visible(line))).collect();
+        if !shown.is_empty() {
+            let wrote = Message::Wrote(of.clone(), shown);
+            messages.send(wrote).await.map_err(io::Error::other)?;
+        }
+        writes.written().await?;
+    }
+}
+
+/// Spaces to the next stops, where a screen of cells has no tabs.
+fn without_tabs(line: &str) -> String {
+    use unicode_width::UnicodeWidthStr as _;
+    let mut shown = String::with_capacity(line.len());
+    for (place, part) in line.split('\t').enumerate() {
+        if place > 0 {
+            let gap = TAB - shown.width() % TAB;
+            shown.extend(std::iter::repeat_n(' ', gap));
+        }
+        shown.push_str(part);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn tabs_go_to_the_next_stop() {
+        assert_eq!(super::without_tabs("a\tb\t\tc"), "a       b               c");
+        assert_eq!(super::without_tabs("狼\tb"), "狼      b");
+        assert_eq!(super::without_tabs("12345678\t"), "12345678        ");
+    }
+}
