@@ -13,6 +13,8 @@ pub mod executor;
 #[doc(hidden)]
 pub mod fault;
 mod files;
+mod glob;
+pub mod hooks;
 pub mod metrics;
 pub mod plan;
 pub mod project;

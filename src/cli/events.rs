@@ -47,6 +47,11 @@ pub(super) fn run(args: &Args) -> Ending {
     })
 }
 
+/// An event as `-o json` prints it, in one line.
+pub(super) fn json(event: pb::Event) -> String {
+    serde_json::to_string(&one("Event", &shape::Event::from(event))).unwrap_or_default()
+}
+
 /// Shows the events that are asked for, and those to come.
 pub(super) async fn show(
     mut client: Client,
@@ -62,10 +67,7 @@ pub(super) async fn show(
             let Some(event) = happened.event else { continue };
             match output {
                 Output::Table | Output::Wide => print(line_of(&event)),
-                Output::Json | Output::Yaml => {
-                    let event = shape::Event::from(event);
-                    print(serde_json::to_string(&one("Event", &event)).unwrap_or_default());
-                }
+                Output::Json | Output::Yaml => print(json(event)),
                 Output::Name => print(&event.kind),
             }
         }

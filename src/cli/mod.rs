@@ -16,6 +16,7 @@ mod logs;
 mod man;
 mod manager;
 mod operate;
+mod outlets;
 mod output;
 mod plan;
 mod reconcile;

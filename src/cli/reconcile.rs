@@ -2,7 +2,6 @@
 
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{PathBuf, absolute};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tracing::{error, info, warn};
 use super::file::{ConfigFile, Loaded};
 use super::limits;
 use super::manager::Manager;
+use super::outlets::Outlets;
 use super::replace::Successor;
 use super::settings::{Settler, containment, instance, rotation, with_absolute_cwds};
 use super::signals::{self, Signals, Told};
@@ -28,7 +28,7 @@ use crate::events::{Events, Recorder};
 use crate::executor::gate::{Births, VERB};
 use crate::executor::local::survey::survey;
 use crate::executor::{Local, Record, Trees, logs};
-use crate::metrics::{Exporter, Meter};
+use crate::metrics::Meter;
 use crate::plan::{Enforceable, Intent};
 use crate::project::{Dirs, Syncer};
 use crate::proto::control as pb;
@@ -133,11 +133,12 @@ async fn reconcile(
     let signals = Signals::new()?;
     let name = loaded.name();
     let Loaded { path, mut overrides, config, bytes } = loaded;
+    let outlets = Outlets::new(&config, &name, directory.path());
+    let mut hooks = outlets.hooks(events);
     info!(event = "runner.started", config = %path.display(), pid = std::process::id(), "started");
 
     let (requests, requests_seen) = mpsc::unbounded_channel();
-    let (metrics, metrics_seen) = watch::channel(config.metrics);
-    let mut exporter = Exporter::new(metrics_seen, meter.clone(), requests.clone());
+    let mut exporter = outlets.exporter(meter, &requests);
     exporter.settle().await;
 
     let clock = Clock::new();
@@ -201,7 +202,7 @@ async fn reconcile(
         asked,
         rotation,
         projects,
-        metrics,
+        outlets,
         enforceable,
         config,
     };
@@ -219,17 +220,24 @@ async fn reconcile(
         () = rotator.run() => Intent::Stop,
         () = syncer.run() => Intent::Stop,
         () = exporter.run() => Intent::Stop,
+        () = hooks.run() => Intent::Stop,
         () = Arc::clone(&journal).mend() => Intent::Stop,
     };
     control::close(directory.path());
     trees.close();
+    end(intent, &journal);
+    hooks.finish().await;
+    Ok(Left::Ended)
+}
+
+/// Says how it ended, and forgets whom nobody is to take up.
+fn end(intent: Intent, journal: &Journal) {
     if intent == Intent::Leave {
         info!(event = "runner.stopped", "the agents run on");
     } else {
         journal.clear();
         info!(event = "runner.stopped", "no agent is left");
     }
-    Ok(Left::Ended)
 }
 
 /// What another runner left behind, and the journal that goes on from there.
@@ -294,7 +302,7 @@ struct Operator<'a> {
     asked: watch::Sender<discovery::Settings>,
     rotation: watch::Sender<logs::Settings>,
     projects: watch::Sender<Dirs>,
-    metrics: watch::Sender<Option<SocketAddr>>,
+    outlets: Outlets,
     /// Which limits are.
     enforceable: Enforceable,
     /// The one in force.
@@ -447,7 +455,7 @@ impl Operator<'_> {
                 self.projects.send_replace(settings.rules.projects());
                 self.settings.send_replace(Arc::new(settings));
                 self.events.bound(config.events_max_bytes);
-                self.metrics.send_replace(config.metrics);
+                self.outlets.apply(&config);
                 self.config = config;
                 self.reloaded("applied", "");
             }

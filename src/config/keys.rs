@@ -15,6 +15,7 @@ pub(super) enum Table {
     Logs,
     Events,
     Metrics,
+    Hooks,
     Spawn,
     World,
     Entity,
@@ -22,7 +23,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Root,
         Self::Runner,
         Self::Template,
@@ -35,6 +36,7 @@ impl Table {
         Self::Logs,
         Self::Events,
         Self::Metrics,
+        Self::Hooks,
         Self::Spawn,
         Self::World,
         Self::Entity,
@@ -53,6 +55,7 @@ impl Table {
                 "logs",
                 "events",
                 "metrics",
+                "hooks",
                 "spawn",
                 "world",
                 "entities",
@@ -112,6 +115,7 @@ impl Table {
             Self::Logs => &["max_bytes", "keep", "max_total_bytes"],
             Self::Events => &["max_bytes"],
             Self::Metrics => &["listen"],
+            Self::Hooks => &["on_event", "kinds", "timeout_ms"],
             Self::Spawn => &["max_parallel", "per_second"],
             Self::World => &["width", "height", "tick_duration_ms"],
             Self::Entity => {
@@ -136,6 +140,7 @@ impl Table {
             Self::Logs => "[logs]",
             Self::Events => "[events]",
             Self::Metrics => "[metrics]",
+            Self::Hooks => "[hooks]",
             Self::Spawn => "[spawn]",
             Self::World => "[world]",
             Self::Entity => "[[entities]]",

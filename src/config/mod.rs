@@ -15,6 +15,7 @@ mod confinement;
 mod demo;
 mod document;
 mod effective;
+mod hooks;
 mod keys;
 mod limits;
 mod load;
@@ -62,6 +63,8 @@ pub struct Config {
     pub events_max_bytes: u64,
     /// Where metrics are served; none: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// What is run for events; none: nothing.
+    pub hooks: Option<Hooks>,
     /// What the runner is called; none: as its file.
     pub name: Option<String>,
     /// What it remembers beyond its own life is kept here; none: in the user's state directory.
@@ -78,6 +81,17 @@ pub struct Config {
     pub watch_interval: Duration,
     /// All that planning depends on.
     pub rules: Rules,
+}
+
+/// A command that is run for events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// Program and arguments; not empty.
+    pub on_event: Vec<String>,
+    /// For events of these kinds: patterns.
+    pub kinds: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// What a graceful end of the runner does with the agents.

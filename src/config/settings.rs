@@ -1,5 +1,5 @@
 //! The tables `[runner]`, `[jit]`, `[health]`, `[discovery]`, `[logs]`, `[events]`,
-//! `[metrics]` and `[spawn]`.
+//! `[metrics]` and `[spawn]`; `[hooks]` is read in a file of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
@@ -15,7 +15,8 @@ use super::near::nearest;
 use super::section::{Fallback, Found, Section, WordOr, written};
 use super::server::ServerName;
 use super::{
-    Config, Containment, Logs, OnExit, Overrides, Server, command, confinement, demo, rollout,
+    Config, Containment, Logs, OnExit, Overrides, Server, command, confinement, demo, hooks,
+    rollout,
 };
 use crate::plan::template::DEFAULT_TEMPLATE;
 use crate::plan::{
@@ -79,6 +80,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         logs: logs(root),
         events_max_bytes: root.table("events", Table::Events).bytes("max_bytes", 10 << 20).value,
         metrics: metrics(root),
+        hooks: hooks::read(root),
         name: name(&runner),
         state_dir,
         on_exit: on_exit(&runner),

@@ -36,6 +36,7 @@ use feed::Feed;
 use preview::Draft;
 pub(crate) use selector::selects;
 use service::Service;
+pub(crate) use service::event;
 pub(crate) use status::{PHASES, View, phase};
 
 /// The name of the socket in the state directory.

@@ -168,7 +168,8 @@ fn is_same(before: &pb::Status, now: &pb::Status) -> bool {
         && *before == pb::Status { world: before.world.clone(), ..now.clone() }
 }
 
-fn event(record: Record) -> pb::Event {
+/// An event, as the API has it.
+pub(crate) fn event(record: Record) -> pb::Event {
     let Record { seq, at_ms, level, kind, entity, message, reason, fields } = record;
     pb::Event {
         sequence: seq,

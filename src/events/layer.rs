@@ -11,11 +11,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
 
+use super::kinds::NO_EVENTS;
 use super::{Record, Waiting};
 use crate::clock::wall_time;
-
-/// What has a name and is no event, as it happens all the time: what came of it is one.
-const NO_EVENTS: [&str; 3] = ["pass", "world.answered", "world.call_failed"];
 
 /// A layer of the log that passes on what has a stable name.
 /// Until it is known where that is to be kept, it waits.

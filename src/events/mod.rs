@@ -12,6 +12,7 @@
 //! There is one source of what happened and why, and it is the log: what is told to people there is
 //! what is kept here.
 
+mod kinds;
 mod layer;
 mod store;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+pub use kinds::KINDS;
 pub use layer::Recorder;
 use store::Store;
 pub use store::read;

@@ -96,3 +96,34 @@ fn who_watches_is_told_and_who_is_too_slow_learns_how_much_it_missed() {
     let missed = slow.try_recv();
     assert!(matches!(missed, Err(broadcast::error::TryRecvError::Lagged(976))), "{missed:?}");
 }
+
+/// The files of the product in a folder.
+fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "tests" {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|it| it == "rs") && name != "tests.rs" {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn every_name_in_the_log_is_listed_and_no_other() {
+    let mut named = std::collections::BTreeSet::new();
+    for file in sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
+        let text = fs::read_to_string(file).unwrap();
+        for (_, rest) in
+            text.match_indices("event = \"").map(|(at, it)| text.split_at(at + it.len()))
+        {
+            named.insert(rest.split('"').next().unwrap().to_owned());
+        }
+    }
+    let listed = KINDS.iter().chain(&kinds::NO_EVENTS).map(|kind| (*kind).to_owned());
+    assert_eq!(named, listed.collect());
+    assert!(KINDS.is_sorted());
+}

@@ -49,6 +49,8 @@ const DROPPED_LOG_BYTES: Family = (
     "Output of agents that was dropped, as the configuration asks for.",
 );
 
+const HOOKS: Family = ("hooks_total", "Events that a hook was to be run for, by what came of it.");
+
 /// What the log said at one time, as far as it is counted.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Said {
@@ -60,6 +62,7 @@ pub(super) struct Said {
     pub(super) template: String,
     pub(super) took_ms: Option<f64>,
     pub(super) bytes: u64,
+    pub(super) count: u64,
 }
 
 impl Said {
@@ -71,6 +74,7 @@ impl Said {
             template: String::new(),
             took_ms: None,
             bytes: 0,
+            count: 0,
         }
     }
 }
@@ -95,6 +99,7 @@ pub(super) struct Counters {
     events: IntCounterVec,
     log_messages: IntCounterVec,
     dropped_log_bytes: IntCounter,
+    hooks: IntCounterVec,
 }
 
 impl Counters {
@@ -119,6 +124,7 @@ impl Counters {
             events: vec(&registry, EVENTS, &["kind"])?,
             log_messages: vec(&registry, LOG_MESSAGES, &["level"])?,
             dropped_log_bytes: one(&registry, DROPPED_LOG_BYTES)?,
+            hooks: vec(&registry, HOOKS, &["result"])?,
             registry,
         };
         for result in ["answered", "failed"] {
@@ -126,6 +132,9 @@ impl Counters {
         }
         for result in ["applied", "unchanged", "rejected", "unreadable"] {
             add(&counters.reloads, &[result], 0);
+        }
+        for result in ["done", "failed", "dropped"] {
+            add(&counters.hooks, &[result], 0);
         }
         for level in ["info", "warn", "error"] {
             add(&counters.log_messages, &[level], 0);
@@ -158,6 +167,9 @@ impl Counters {
             "pass" => return observe(&self.pass_duration, said.took_ms),
             "world.answered" => return add(&self.world_calls, &["answered"], 1),
             "world.call_failed" => return add(&self.world_calls, &["failed"], 1),
+            "hook.done" => return add(&self.hooks, &["done"], 1),
+            "hook.failed" => add(&self.hooks, &["failed"], 1),
+            "hook.dropped" => add(&self.hooks, &["dropped"], said.count),
             "agent.starting" => add(&self.starts, &[template, cause], 1),
             "agent.started" => observe(&self.spawn_duration, said.took_ms),
             "agent.not_started" => add(&self.spawn_failures, &[template], 1),

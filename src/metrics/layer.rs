@@ -100,8 +100,10 @@ impl Visit for Said {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "bytes" {
-            self.bytes = value;
+        match field.name() {
+            "bytes" => self.bytes = value,
+            "count" => self.count = value,
+            _ => {}
         }
     }
 }

@@ -15,6 +15,7 @@ mod demo;
 mod faults;
 mod full_disk;
 mod harness;
+mod hooks;
 mod hostile;
 mod limits;
 mod logs;

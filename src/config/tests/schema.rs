@@ -37,6 +37,7 @@ fn pointer(table: Table) -> &'static str {
         Table::Logs => "/$defs/logs",
         Table::Events => "/$defs/events",
         Table::Metrics => "/$defs/metrics",
+        Table::Hooks => "/$defs/hooks",
         Table::Spawn => "/$defs/spawn",
         Table::World => "/$defs/world",
         Table::Entity => "/$defs/entity",
@@ -103,7 +104,7 @@ fn it_has_the_defaults_of_the_parser() {
     let schema = schema();
     // One of each table, with only what must be there.
     let text = "[runner]\nserver = 'embedded'\n[runner.limits]\n[agents.default]\nmodule = 'm'\n\
-                match = {}\n[[entities]]\nid = 'a'\n[[objects]]\nid = 'a'";
+                match = {}\n[hooks]\non_event = ['x']\n[[entities]]\nid = 'a'\n[[objects]]\nid = 'a'";
     let (_, effective) = explain("test", text, &Overrides::default()).unwrap();
     let default = |table: Table, key: &str| {
         let path: Vec<&str> = match table {
@@ -119,6 +120,7 @@ fn it_has_the_defaults_of_the_parser() {
             Table::Logs => vec!["logs"],
             Table::Events => vec!["events"],
             Table::Metrics => vec!["metrics"],
+            Table::Hooks => vec!["hooks"],
             Table::Spawn => vec!["spawn"],
             Table::World => vec!["world"],
             Table::Entity => vec!["entities"],
@@ -347,6 +349,8 @@ fn with(table: Table, key: &str, value: &str) -> String {
         Table::Logs => format!("[logs]\n{line}"),
         Table::Events => format!("[events]\n{line}"),
         Table::Metrics => format!("[metrics]\n{line}"),
+        Table::Hooks if key == "on_event" => format!("[hooks]\n{line}"),
+        Table::Hooks => format!("[hooks]\non_event = ['x']\n{line}"),
         Table::Spawn => format!("[spawn]\n{line}"),
         Table::World => format!("[world]\n{line}"),
         Table::Entity if key == "id" => format!("{demo}[[entities]]\n{line}"),
@@ -376,8 +380,9 @@ fn each_value_of_each_key_is_judged_as_by_the_parser() {
 /// What `design/api.md` says that a schema cannot say.
 fn cannot_be_said((table, key): (Table, &str), value: &str) -> bool {
     let fraction_or_date = value.ends_with(".0") || value.starts_with("2000-");
+    let no_such_kind = (table, key) == (Table::Hooks, "kinds");
     let by_other_keys = ["initial_backoff_ms", "max_backoff_ms"].contains(&key)
         || (table, key) == (Table::Jit, "template");
     let amount_in_words = (table, key) == (Table::Limits, "memory") && value.starts_with('\'');
-    fraction_or_date || by_other_keys || amount_in_words
+    fraction_or_date || no_such_kind || by_other_keys || amount_in_words
 }
