@@ -30,10 +30,13 @@ enum RolloutVerb {
     /// Show how far changes have come.
     Status(StatusArgs),
     /// Change no further agents, also not for the next change of the file.
+    #[command(after_help = "Example: runner rollout pause wolves")]
     Pause(SteerArgs),
     /// Change the rest too, whatever failed so far; take a version again that was undone.
+    #[command(after_help = "Example: runner rollout resume wolves")]
     Resume(SteerArgs),
     /// Go back to the last version that all agents were ready with, until the file changes again.
+    #[command(after_help = "Example: runner rollout undo wolves")]
     Undo(SteerArgs),
 }
 
@@ -57,7 +60,6 @@ struct StatusArgs {
 }
 
 #[derive(Debug, Parser)]
-#[command(after_help = "Example: runner rollout pause wolves")]
 struct SteerArgs {
     /// Of which template.
     template: String,

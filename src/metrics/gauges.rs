@@ -6,7 +6,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts, Registry, Result};
 
 use crate::control::{PHASES, View, phase};
-use crate::plan::{Membership, Pending, Wants};
+use crate::plan::{Membership, Pending, Progress, Wants, progress};
 use crate::reconcile::Look;
 
 /// All gauges of one look, which are made for it and kept for nobody.
@@ -77,6 +77,18 @@ fn agents(registry: &Registry, look: &Look) -> Result<()> {
     let help =
         "Entities that should have an agent: not those that are suspended or served elsewhere.";
     each(registry, ("agents_desired", help), ["template"], desired)?;
+    let rollouts = progress(&look.desired, &look.observed, look.now);
+    let outdated = templates
+        .keys()
+        .map(|template| ([*template], count(rollouts.get(*template).map_or(0, Progress::behind))));
+    let help = "Agents that are not yet as the configuration has them.";
+    each(registry, ("agents_outdated", help), ["template"], outdated)?;
+    let paused = templates.keys().map(|template| {
+        let rollout = look.desired.rollouts.get(template);
+        ([*template], f64::from(rollout.is_some_and(|rollout| rollout.paused().is_some())))
+    });
+    let help = "Whether a change is not brought to further agents, as it failed or was paused.";
+    each(registry, ("rollout_paused", help), ["template"], paused)?;
     let pending = Pending::WORDS.map(|word| {
         let those = look.pending.values().filter(|why| why.word() == word);
         ([word], count(those.count()))

@@ -29,7 +29,7 @@ fn ask(address: SocketAddr, request: &str) -> (u16, String) {
     (status, answer)
 }
 
-fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
+pub(crate) fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
     let (status, page) = get(address, "/metrics");
     assert_eq!(status, 200, "{page}");
     let samples = page.lines().filter(|line| !line.starts_with('#'));
@@ -41,7 +41,7 @@ fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
         .collect()
 }
 
-fn listening(runner: &Runner, mark: usize) -> SocketAddr {
+pub(crate) fn listening(runner: &Runner, mark: usize) -> SocketAddr {
     let line = runner.process.event_of_all(mark, "metrics.listening");
     line["address"].as_str().unwrap().parse().unwrap()
 }
@@ -104,6 +104,8 @@ fn what_is_and_what_happened_is_told() {
         (r#"runner_agents_desired{template="crasher"}"#, 10.0),
         (r#"runner_agents_ready{template="crasher"}"#, 0.0),
         (r#"runner_agents_ready{template="default"}"#, 1.0),
+        (r#"runner_agents_outdated{template="default"}"#, 0.0),
+        (r#"runner_rollout_paused{template="default"}"#, 0.0),
         (r#"runner_agents_pending{reason="suspended"}"#, 0.0),
         ("runner_entities", 13.0),
         ("runner_world_up", 1.0),

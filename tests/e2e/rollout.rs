@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::control::{data, json, said, verb};
 use super::harness::{Runner, ids, misbehave};
+use super::metrics::{listening, metrics};
 use super::scripted::{Scripted, controllable};
 
 const AGENTS: usize = 100;
@@ -15,7 +16,7 @@ fn config(world: &Scripted, version: &str, bad: bool) -> String {
     let program = misbehave();
     let crash = if bad { ", \"--exit-after-ms\", \"50\", \"--code\", \"5\"" } else { "" };
     format!(
-        "[runner]\nserver = \"{}\"\ninitial_backoff_ms = 200\n\
+        "[metrics]\nlisten = \"127.0.0.1:0\"\n[runner]\nserver = \"{}\"\ninitial_backoff_ms = 200\n\
          rollout = {{ min_ready_ms = 500 }}\n\
          [agents.default]\ncommand = [{program:?}{crash}]\nenv = {{ VERSION = {version:?} }}\n",
         world.address,
@@ -61,6 +62,9 @@ fn a_bad_version_stops_after_its_first_batch_and_undo_brings_all_back() {
     let updated = status["updated"].as_u64().unwrap();
     assert!((1..=AGENTS as u64 / 4).contains(&updated), "{status}");
     assert!(status["reason"].as_str().unwrap().ends_with("failed: exit code 5"), "{status}");
+    let scraped = metrics(listening(&runner, 0));
+    assert_eq!(scraped.get(r#"runner_rollout_paused{template="default"}"#), Some(&1.0));
+    assert!(scraped[r#"runner_agents_outdated{template="default"}"#] >= 75.0, "{scraped:?}");
     let why = data(&runner, &["why", "a99"]);
     assert!(why.contains("it keeps its version: the rollout of default is paused, as"), "{why}");
     assert!(data(&runner, &["status"]).contains("the rollout of default is paused"));
