@@ -19,7 +19,7 @@ fn settings(runner: &Runner) -> Settings {
     settings.add_filter(r"\d\d:\d\d:\d\d\.\d{3}Z?", "HH:MM:SS.mmm");
     settings.add_filter(r#"("pid": "?)\d+"#, "${1}PID");
     settings.add_filter(r"(process |pid=|pid +)\d+", "${1}PID");
-    settings.add_filter(r#"("cpuSeconds": |"memoryBytes": )[\d.]+"#, "${1}NUMBER");
+    settings.add_filter(r#"("cpuSeconds": |"memoryBytes": |"took_ms": ")[\d.]+"#, "${1}NUMBER");
     // Columns: the age, the process, what it uses.
     settings.add_filter(r" \d+(ms|s)(  |\n)", " AGE$2");
     settings.add_filter(r"AGE +\d+ +\d+\.\ds +[\d.]+ [KMG]iB", "AGE  PID  CPU  MEMORY");
