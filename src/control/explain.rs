@@ -23,6 +23,9 @@ pub(super) fn explain(view: &View<'_>, id: &EntityId, events: &[Record]) -> Vec<
         let missing = if member.present() { "" } else { ", and its latest answer lacks it" };
         let text = format!("the entity is in the world: it {}{missing}", arrival(member.arrival));
         steps.push(now(text));
+    } else if view.missing(id).is_some() {
+        let text = "the entity was in the world before the runner started, and its answers lack it";
+        steps.push(now(text.to_owned()));
     }
     if let Some(want) = view.want(id) {
         let text = format!("template {} serves it ({})", want.template.name, want.chosen_by);
@@ -38,7 +41,7 @@ pub(super) fn explain(view: &View<'_>, id: &EntityId, events: &[Record]) -> Vec<
         );
         steps.push(now(text));
     }
-    if let Some(held) = view.held().filter(|_| member.is_some_and(|member| !member.present())) {
+    if let Some(held) = view.held().filter(|_| view.missing(id).is_some()) {
         steps.push(now(held));
     }
     let waits = look.observed.agents.get(id).and_then(|agent| view.waits(id, agent));

@@ -261,9 +261,17 @@ impl<'a> View<'a> {
             (None, true) if !rules.jit.enabled => {
                 "it came after the world's first answer, and jit.enabled is false".to_owned()
             }
+            (None, false) if membership.awaits(id) => {
+                "no answer of the world has had it since the runner started".to_owned()
+            }
             (None, true) => "there are more entities than are remembered".to_owned(),
             (None, false) => "the world has no such entity".to_owned(),
         }
+    }
+
+    /// The good answers in a row that lack an entity that is not gone.
+    pub(super) fn missing(&self, id: &EntityId) -> Option<u32> {
+        self.look.membership.as_ref().and_then(|membership| membership.missing(id))
     }
 
     /// What is odd about an agent or its entity.
@@ -274,9 +282,8 @@ impl<'a> View<'a> {
             let message = self.reason(agent);
             all.push(condition("Ready", ready, phase(&agent.phase), message));
         }
-        let member = self.look.membership.as_ref().and_then(|membership| membership.get(id));
-        if let Some(member) = member.filter(|member| !member.present()) {
-            let (missing, of) = (member.missing, self.look.settings.rules.removal.confirmations);
+        if let Some(missing) = self.missing(id) {
+            let of = self.look.settings.rules.removal.confirmations;
             let message = format!("{missing} good answers in a row lack it; it is gone after {of}");
             all.push(condition("Missing", true, "NotInAnswer", message));
         }

@@ -31,7 +31,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Time) -> Plan {
     let none = (&BTreeMap::new(), &BTreeSet::new());
     let (wants, unserved) = match &desired.wants {
         Wants::Unknown => none,
-        Wants::Known { agents, unserved } => (agents, unserved),
+        Wants::Known { agents, unserved, .. } => (agents, unserved),
     };
     // Side by side, as both are in order: to look each up costs more than all else.
     for both in observed.agents.iter().merge_join_by(wants, |(one, _), (other, _)| one.cmp(other)) {
@@ -195,11 +195,12 @@ impl<'a> Draft<'a> {
         }
         match &self.desired.wants {
             Wants::Unknown => Fate::Unknown,
-            Wants::Known { unserved, .. } => match want {
+            Wants::Known { unserved, awaited, .. } => match want {
                 Some(want) if want.suspended => {
                     Fate::Unwanted(StopReason::Suspended, ForgetReason::Suspended)
                 }
                 Some(want) => Fate::Wanted(want),
+                None if awaited.contains(id) => Fate::Unknown,
                 None if unserved.contains(id) => {
                     Fate::Unwanted(StopReason::NoTemplate, ForgetReason::NoTemplate)
                 }

@@ -61,6 +61,8 @@ pub enum Wants {
         agents: BTreeMap<EntityId, Want>,
         /// Entities that no template serves.
         unserved: BTreeSet<EntityId>,
+        /// Entities of whom the world has not said yet whether they are still there.
+        awaited: BTreeSet<EntityId>,
     },
 }
 
@@ -145,5 +147,6 @@ fn wants(rules: &Rules, site: &Site, membership: &Membership, orders: &Orders) -
         };
         agents.insert(id.clone(), want);
     }
-    Wants::Known { agents, unserved }
+    let awaited = membership.awaited().cloned().collect();
+    Wants::Known { agents, unserved, awaited }
 }

@@ -25,15 +25,45 @@ pub struct Member {
     pub arrival: Arrival,
     /// Its place in the order in which entities were first seen.
     pub seen: u64,
-    /// Good answers in a row that lack it.
-    pub missing: u32,
+    /// Whether the latest answer lacks it, and if so how sure it is that it is gone.
+    absence: Option<Absence>,
 }
 
 impl Member {
     /// Whether the latest answer had it.
     #[must_use]
-    pub fn present(&self) -> bool {
-        self.missing == 0
+    pub const fn present(&self) -> bool {
+        self.absence.is_none()
+    }
+
+    /// The good answers in a row that lack it, since contact was last lost.
+    #[must_use]
+    pub fn missing(&self) -> u32 {
+        self.absence.map_or(0, |absence| absence.answers)
+    }
+}
+
+/// How often the world said that an entity is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Absence {
+    /// Good answers in a row, since contact was last lost.
+    answers: u32,
+}
+
+/// An entity that was there before this runner, and that no answer to it has had.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Awaited {
+    arrival: Arrival,
+    absence: Absence,
+}
+
+impl Absence {
+    fn count(&mut self) {
+        self.answers = self.answers.saturating_add(1);
+    }
+
+    const fn is_proved(self, rules: &Rules) -> bool {
+        self.answers >= rules.removal.confirmations
     }
 }
 
@@ -50,6 +80,7 @@ pub struct Hold {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Membership {
     members: BTreeMap<EntityId, Member>,
+    awaited: BTreeMap<EntityId, Awaited>,
     seen: u64,
     untracked: usize,
     hold: Option<Hold>,
@@ -61,8 +92,14 @@ impl Membership {
     /// The membership that the first good answer of a world gives.
     #[must_use]
     pub fn first(answer: &Answer, rules: &Rules) -> Self {
-        let mut first =
-            Self { members: BTreeMap::new(), seen: 0, untracked: 0, hold: None, settled_on: None };
+        let mut first = Self {
+            members: BTreeMap::new(),
+            awaited: BTreeMap::new(),
+            seen: 0,
+            untracked: 0,
+            hold: None,
+            settled_on: None,
+        };
         first.add_newcomers(&answer.entities, rules, Arrival::First);
         first.count_untracked(&answer.entities);
         first.settle(&answer.entities);
@@ -90,16 +127,20 @@ impl Membership {
             let was_present = member.present();
             match answer.entities.get(id.as_str()) {
                 Some(entity) => {
-                    member.missing = 0;
+                    member.absence = None;
                     if member.entity != *entity {
                         member.entity = entity.clone();
                         changed = true;
                     }
                 }
-                None if counts => member.missing = member.missing.saturating_add(1),
+                None if counts => member.absence.get_or_insert_default().count(),
                 None => {}
             }
             changed |= was_present != member.present();
+        }
+        changed |= self.welcome_back(&answer.entities);
+        if counts {
+            self.awaited.values_mut().for_each(|awaited| awaited.absence.count());
         }
         if rules.jit.enabled {
             if counts {
@@ -118,10 +159,10 @@ impl Membership {
     /// void, as the next answers may come from a world that is still being built.
     pub fn disrupted(&mut self) {
         self.hold = None;
-        for member in self.members.values_mut() {
-            // Still not there, so that nothing is started for it; but not counted any further.
-            member.missing = member.missing.min(1);
-        }
+        // Still not there, so that nothing is started for them.
+        let absent = self.members.values_mut().filter_map(|member| member.absence.as_mut());
+        let awaited = self.awaited.values_mut().map(|awaited| &mut awaited.absence);
+        absent.chain(awaited).for_each(|absence| *absence = Absence::default());
     }
 
     /// Sets when members came, where more is known of it than that answer: a runner that was
@@ -130,6 +171,48 @@ impl Membership {
         for (id, member) in &mut self.members {
             member.arrival = arrival(id);
         }
+    }
+
+    /// Takes in who was there before this runner, or before this was its world: an entity that
+    /// this, the first answer, lacks is no more gone than one that another answer lacks.
+    pub fn expect(
+        &mut self,
+        answer: &Answer,
+        known: impl IntoIterator<Item = (EntityId, Arrival)>,
+    ) {
+        let unheard = known.into_iter().filter(|(id, _)| !self.members.contains_key(id));
+        let absence = Absence { answers: u32::from(matches!(answer.heard, Heard::Asked(_))) };
+        self.awaited.extend(unheard.map(|(id, arrival)| (id, Awaited { arrival, absence })));
+        if !self.awaited.is_empty() {
+            self.settled_on = None;
+        }
+    }
+
+    /// Whether nothing is known of an entity but that it was there before this runner.
+    #[must_use]
+    pub fn awaits(&self, id: &EntityId) -> bool {
+        self.awaited.contains_key(id)
+    }
+
+    /// Those of whom that is so, by id.
+    pub fn awaited(&self) -> impl Iterator<Item = &EntityId> {
+        self.awaited.keys()
+    }
+
+    /// Whether an entity is, or may be, in the world.
+    #[must_use]
+    pub fn knows(&self, id: &EntityId) -> bool {
+        self.members.contains_key(id) || self.awaits(id)
+    }
+
+    /// The good answers in a row that lack the entity, if the latest does and it is not gone yet.
+    #[must_use]
+    pub fn missing(&self, id: &EntityId) -> Option<u32> {
+        let absence = match self.members.get(id) {
+            Some(member) => member.absence,
+            None => self.awaited.get(id).map(|awaited| awaited.absence),
+        };
+        absence.map(|absence| absence.answers)
     }
 
     /// The member with this id.
@@ -163,7 +246,8 @@ impl Membership {
     }
 
     fn settle(&mut self, entities: &Arc<Entities>) {
-        let same = self.untracked == 0 && self.members.len() == entities.len();
+        let same =
+            self.untracked == 0 && self.members.len() == entities.len() && self.awaited.is_empty();
         self.settled_on = (same && self.hold.is_none()).then(|| Arc::clone(entities));
     }
 
@@ -178,9 +262,9 @@ impl Membership {
         rules: &Rules,
         running: &BTreeSet<EntityId>,
     ) -> bool {
-        let is_missing = |id: &EntityId| self.members.get(id).is_some_and(|m| !m.present());
-        let at_stake = running.iter().filter(|id| is_missing(id)).count();
-        let empty = answer.entities.is_empty() && !self.members.is_empty();
+        let at_stake = running.iter().filter(|id| self.missing(id).is_some()).count();
+        let knows_any = !self.members.is_empty() || !self.awaited.is_empty();
+        let empty = answer.entities.is_empty() && knows_any;
         if empty || at_stake > tolerated(rules.removal.hold_fraction, running.len()) {
             let since = self.hold.map_or(answer.at, |hold| hold.since);
             self.hold = Some(Hold { since, agents: at_stake });
@@ -190,9 +274,26 @@ impl Membership {
         } else {
             self.hold = None;
         }
-        let before = self.members.len();
-        self.members.retain(|_, member| member.missing < rules.removal.confirmations);
-        self.members.len() != before
+        let count = |this: &Self| this.members.len() + this.awaited.len();
+        let before = count(self);
+        let is_gone = |absence: Option<Absence>| absence.is_some_and(|it| it.is_proved(rules));
+        self.members.retain(|_, member| !is_gone(member.absence));
+        self.awaited.retain(|_, awaited| !is_gone(Some(awaited.absence)));
+        count(self) != before
+    }
+
+    /// Takes in those who were there before this runner, and are.
+    fn welcome_back(&mut self, entities: &Entities) -> bool {
+        let (members, seen) = (&mut self.members, &mut self.seen);
+        let before = self.awaited.len();
+        self.awaited.retain(|id, awaited| {
+            let Some(entity) = entities.get(id.as_str()) else { return true };
+            let (entity, arrival) = (entity.clone(), awaited.arrival);
+            members.insert(id.clone(), Member { entity, arrival, seen: *seen, absence: None });
+            *seen += 1;
+            false
+        });
+        self.awaited.len() != before
     }
 
     fn add_newcomers(&mut self, entities: &Entities, rules: &Rules, arrival: Arrival) -> bool {
@@ -205,8 +306,8 @@ impl Membership {
                 break;
             }
             if !self.members.contains_key(&entity.id) {
-                let member =
-                    Member { entity: entity.clone(), arrival, seen: self.seen, missing: 0 };
+                let seen = self.seen;
+                let member = Member { entity: entity.clone(), arrival, seen, absence: None };
                 self.seen += 1;
                 self.members.insert(entity.id.clone(), member);
             }

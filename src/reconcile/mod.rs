@@ -284,7 +284,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
 
     fn order(&mut self, order: Order, ids: BTreeSet<EntityId>) -> Result<(), Vec<EntityId>> {
         let is_known = |id: &EntityId| {
-            self.membership.as_ref().is_some_and(|membership| membership.get(id).is_some())
+            self.membership.as_ref().is_some_and(|membership| membership.knows(id))
                 || self.observed.agents.contains_key(id)
                 || self.orders.suspended.contains(id)
         };
@@ -399,6 +399,9 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                     let arrivals = &self.arrivals;
                     first.recall(|id| arrivals.get(id).copied().unwrap_or(Arrival::Late));
                 }
+                let known = self.arrivals.iter().map(|(id, arrival)| (id.clone(), *arrival));
+                let running = self.observed.agents.keys().map(|id| (id.clone(), Arrival::Late));
+                first.expect(answer, running.chain(known));
                 self.membership = Some(first);
                 true
             };
@@ -444,13 +447,13 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             }
         }
         let restarts = self.orders.restarts.len();
-        self.orders.restarts.retain(|id, _| membership.get(id).is_some());
+        self.orders.restarts.retain(|id, _| membership.knows(id));
         if self.orders.restarts.len() != restarts {
             self.memory.orders(&self.orders);
         }
         let memory = &self.memory;
         self.arrivals.retain(|id, _| {
-            let stays = membership.get(id).is_some();
+            let stays = membership.knows(id);
             if !stays {
                 report::left(id);
                 memory.arrival(id, None);

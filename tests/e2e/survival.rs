@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use std::collections::BTreeSet;
+
+use super::control::data;
 use super::harness::{PATIENCE, Process, Runner, misbehave};
 use super::scripted::{Scripted, controllable};
 
@@ -34,6 +37,33 @@ fn a_runner_that_was_killed_takes_up_its_agents_again() {
     assert_eq!(runner.process.event(0, "agent.exited", "alice")["exit"], "exit code 3");
     runner.process.event(0, "agent.started", "alice");
     assert!(runner.agent_pids().contains(&before[1]));
+    runner.stop();
+}
+
+#[test]
+fn a_runner_that_comes_back_before_its_world_is_whole_again_removes_nobody() {
+    let all = ["alice", "bob", "carol"].map(controllable).to_vec();
+    let world = Scripted::start(all.clone());
+    let mut runner = Runner::start(&config(&world, "\"--on-term-exit\", \"3\""));
+    let before: BTreeSet<u64> = runner.pids(0, &["alice", "bob", "carol"]).into_iter().collect();
+    runner.kill();
+
+    // The world is being built: it has nobody yet, or only some.
+    for some in [vec![], vec![controllable("dora"), controllable("bob")]] {
+        world.set(some);
+        runner.start_again();
+        runner.process.event_of_all(0, "world.connected");
+        data(&runner, &["wait", "--for=condition=Ready", "bob"]);
+        assert_eq!(runner.agent_pids().intersection(&before).count(), 3);
+        assert_eq!(runner.process.all_after(0, "agent.stopping").len(), 0);
+        runner.kill();
+    }
+    world.set(all);
+    runner.start_again();
+    // It goes on as it should: who leaves is removed.
+    runner.process.event_of_all(0, "world.connected");
+    world.set(["bob", "carol"].map(controllable).to_vec());
+    assert_eq!(runner.process.event(0, "agent.stopping", "alice")["cause"], "entity_gone");
     runner.stop();
 }
 

@@ -28,10 +28,10 @@ except PermissionError:
     print("no way")
     sys.exit()
 peer.settimeout(20)
-peer.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + bytes(9))
 try:
+    peer.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + bytes(9))
     print("shown out" if peer.recv(1) == b"" else "let in")
-except ConnectionResetError:
+except (BrokenPipeError, ConnectionResetError):
     print("shown out")
 """
 

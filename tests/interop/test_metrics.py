@@ -107,7 +107,7 @@ def test_a_prometheus_scrapes_a_live_instance_and_finds_its_agents(tmp_path: Pat
                     lambda: {rule["health"] for rule in ask("rules")["groups"][0]["rules"]} == {"ok"},
                     "rules that can be evaluated",
                 )
-                assert len(rules) == 7
+                assert len(rules) == 8
                 world.kill()
 
                 def alerts() -> set[str]:

@@ -77,7 +77,7 @@ def test_a_manager_is_told_how_it_fares(tmp_path: Path, manager: Manager) -> Non
             pid = runner.wait_started("alice", "bob")["alice"]
             manager.wait_for(0, READY="1")
             assert "READY" in manager.heard[0], "first of all"
-            status = "config: 2 running · world ok · config #1"
+            status = "2 running · world ok · config #1"
             manager.wait_for(0, STATUS=status)
             environ = Path(f"/proc/{pid}/environ").read_bytes()
             assert b"NOTIFY_SOCKET" not in environ, "an agent could speak for the runner"
@@ -107,7 +107,7 @@ def test_a_manager_is_told_how_it_fares(tmp_path: Path, manager: Manager) -> Non
 def test_it_is_ready_and_says_so_while_the_world_is_away(tmp_path: Path, manager: Manager) -> None:
     with Runner(tmp_path, "127.0.0.1:1", FILE, env=told(manager)):
         manager.wait_for(0, READY="1")
-        manager.wait_for(0, STATUS="config: no agents · world away · config #1")
+        manager.wait_for(0, STATUS="no agents · world away · config #1")
 
 
 def test_the_watchdog_hears_from_a_loop_that_goes_round_and_of_no_other(
@@ -140,7 +140,7 @@ def test_the_watchdog_hears_from_a_loop_that_goes_round_and_of_no_other(
 def test_a_watchdog_of_another_process_is_none(tmp_path: Path, manager: Manager) -> None:
     env = told(manager, "WATCHDOG_USEC=100000", "WATCHDOG_PID=1")
     with Runner(tmp_path, "127.0.0.1:1", FILE, env=env):
-        manager.wait_for(0, STATUS="config: no agents · world away · config #1")
+        manager.wait_for(0, STATUS="no agents · world away · config #1")
         manager.listen(0.5)
         assert manager.count("WATCHDOG") == 0
 

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::fixture::{Scene, entity, rules, template};
@@ -78,6 +79,73 @@ fn a_lost_world_voids_what_was_counted() {
     scene.answer([]);
     scene.answer([]);
     assert!(is_member(&scene, "alice"));
+}
+
+#[test]
+fn what_was_counted_before_the_world_was_lost_does_not_help_to_remove_anybody_after_it() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    scene.answer(["bob"].map(entity));
+    scene.lose_world();
+    scene.answer(["bob"].map(entity));
+    scene.answer(["bob"].map(entity));
+    assert!(is_member(&scene, "alice"), "two answers since");
+    scene.answer(["bob"].map(entity));
+    assert!(!is_member(&scene, "alice"), "three");
+}
+
+/// A scene whose runner was started again while alice, bob and carol had agents, and whose world
+/// answers for the first time.
+fn resumed(first: &[&str]) -> Scene {
+    let mut scene = Scene::running(&["alice", "bob", "carol"]);
+    scene.membership = None;
+    scene.answer(first.iter().map(|id| entity(id)));
+    let answer = Answer {
+        heard: Heard::Asked(scene.now),
+        at: scene.now,
+        entities: Arc::new(first.iter().map(|id| entity(id)).collect()),
+        refused: Arc::default(),
+    };
+    let known = scene.observed.agents.keys().map(|id| (id.clone(), Arrival::First));
+    let known: Vec<_> = known.collect();
+    scene.membership.as_mut().unwrap().expect(&answer, known);
+    scene
+}
+
+#[test]
+fn a_first_answer_removes_nobody_whose_agent_was_there_before() {
+    let mut scene = resumed(&["carol"]);
+    for _ in 0..2 {
+        assert_eq!(scene.settle(), "");
+        assert!(!scene.membership.as_ref().unwrap().is_settled());
+        scene.pass(SECOND);
+        scene.answer(["carol"].map(entity));
+    }
+    // Three answers have lacked them by now.
+    assert!(scene.settle().starts_with("stop alice: the entity has left"));
+    assert!(scene.membership.as_ref().unwrap().is_settled());
+}
+
+#[test]
+fn an_empty_first_answer_is_held_as_any_other() {
+    let mut scene = resumed(&[]);
+    for _ in 0..6 {
+        scene.answer([]);
+        assert_eq!(scene.settle(), "");
+        scene.pass(5 * SECOND);
+    }
+    scene.answer([]);
+    assert!(scene.settle().contains("stop carol"));
+}
+
+#[test]
+fn who_returns_after_the_first_answer_is_whoever_it_was() {
+    let mut scene = resumed(&[]);
+    scene.answer(["alice", "bob"].map(entity));
+    assert_eq!(scene.settle(), "");
+    let membership = scene.membership.as_ref().unwrap();
+    let alice = membership.get(&EntityId::new("alice").unwrap()).unwrap();
+    assert_eq!((alice.arrival, alice.present()), (Arrival::First, true));
+    assert_eq!(membership.missing(&EntityId::new("carol").unwrap()), Some(2));
 }
 
 #[test]
