@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anstyle::Style;
 use clap::{Parser, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use serde::{Serialize, Serializer};
 
 use super::file::{Instead, Loaded, locate, refuse};
 use super::instance::{InstanceArgs, with};
 use super::output::{Output, colour, escaped, one, print_for_programs};
-use super::{Ending, fail, print};
+use super::{Ending, candidates, fail, print};
 use crate::config::{self, Effective, EffectiveTable, Origin, Setting};
 use crate::proto::control as pb;
 
@@ -25,7 +26,8 @@ use crate::proto::control as pb;
 pub(super) struct Args {
     /// The configuration: a path, or a name found in ./configs (with or without .toml); without
     /// it, that of the instance that runs.
-    #[arg(long, short, value_name = "PATH|NAME")]
+    #[arg(long, short, value_name = "PATH|NAME",
+          add = ArgValueCompleter::new(candidates::configurations))]
     config: Option<String>,
     #[command(flatten)]
     instead: Instead,

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use clap::{Parser, ValueEnum};
+use clap_complete::ArgValueCandidates;
 
 use super::get::line_of;
 use super::instance::{InstanceArgs, with};
 use super::output::{
     Output, age, bytes, escaped, list, one, print_for_programs, span, time_of_day,
 };
-use super::{Ending, print, shape};
+use super::{Ending, candidates, print, shape};
 use crate::proto::control as pb;
 
 /// Show all that is known of an agent.
@@ -20,7 +21,7 @@ pub(super) struct DescribeArgs {
     #[arg(value_enum)]
     what: What,
     /// The name of its entity.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(candidates::everybody))]
     entity: String,
     #[command(flatten)]
     instance: InstanceArgs,
@@ -44,7 +45,7 @@ enum What {
 #[command(after_help = "Example: runner why wolf-7")]
 pub(super) struct WhyArgs {
     /// The name of an entity, with an agent or without.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(candidates::everybody))]
     entity: String,
     #[command(flatten)]
     instance: InstanceArgs,

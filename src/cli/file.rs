@@ -6,9 +6,10 @@ use std::path::{PathBuf, absolute};
 use std::sync::Arc;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use super::logging::colour;
-use super::{Ending, fail, limits, say};
+use super::{Ending, candidates, fail, limits, say};
 use crate::config::{self, Config, LoadError, Overrides, ServerName};
 use crate::plan::Enforceable;
 
@@ -16,7 +17,8 @@ use crate::plan::Enforceable;
 #[derive(Clone, Debug, Args)]
 pub(super) struct ConfigFile {
     /// The configuration: a path, or a name found in ./configs (with or without .toml).
-    #[arg(long, short, value_name = "PATH|NAME")]
+    #[arg(long, short, value_name = "PATH|NAME",
+          add = ArgValueCompleter::new(candidates::configurations))]
     config: String,
     #[command(flatten)]
     instead: Instead,

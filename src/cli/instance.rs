@@ -6,20 +6,24 @@ use std::io;
 use std::path::{Path, PathBuf, absolute};
 
 use clap::Args;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use tonic::{Code, Status};
 
-use super::file::{locate, state_dir_of};
-use super::{Ending, fail, runtime, say};
+use super::file::state_dir_of;
+use super::{Ending, candidates, fail, runtime, say};
+use crate::config::{self, NotFound};
 use crate::control::client::{Client, DEADLINE, connect, instances};
 
 /// Which running instance. Not needed where only one runs.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct InstanceArgs {
     /// The instance that was started with this configuration: a path, or a name in ./configs.
-    #[arg(long, short, value_name = "PATH|NAME", conflicts_with_all = ["name", "state_dir"])]
+    #[arg(long, short, value_name = "PATH|NAME", conflicts_with_all = ["name", "state_dir"],
+          add = ArgValueCompleter::new(candidates::configurations))]
     config: Option<String>,
     /// The instance of this name: `runner.name`, or else its configuration file's without `.toml`.
-    #[arg(long, value_name = "NAME", conflicts_with = "state_dir")]
+    #[arg(long, value_name = "NAME", conflicts_with = "state_dir",
+          add = ArgValueCandidates::new(candidates::instance_names))]
     name: Option<String>,
     /// The instance with this state directory.
     #[arg(long, value_name = "DIR")]
@@ -77,34 +81,70 @@ impl InstanceArgs {
         Self { state_dir, ..Self::default() }
     }
 
-    /// The state directory of the instance that is meant.
+    /// The state directory of the instance that is meant. If none is, it was said why.
     pub(super) fn state_dir(&self) -> Result<PathBuf, Ending> {
-        let unusable = |error: io::Error| fail("no instance", &error);
+        self.find().map_err(|unclear| unclear.tell())
+    }
+
+    /// The same, without a word.
+    pub(super) fn find(&self) -> Result<PathBuf, Unclear> {
         if let Some(dir) = &self.state_dir {
-            return absolute(dir).map_err(unusable);
+            return Ok(absolute(dir)?);
         }
         if let Some(config) = &self.config {
-            return state_dir_in(&locate(config)?).map_err(unusable);
+            return Ok(state_dir_in(&config::locate(config)?)?);
         }
-        let all = instances().map_err(unusable)?;
+        let all = instances()?;
         if let Some(name) = &self.name {
-            let usual = state_dir_of(name).map_err(unusable)?;
+            let usual = state_dir_of(name)?;
             let named = all.iter().find(|dir| dir.file_name().is_some_and(|own| own == &**name));
             return Ok(named.filter(|_| !all.contains(&usual)).cloned().unwrap_or(usual));
         }
         match &all[..] {
             [one] => Ok(one.clone()),
-            [] => {
-                say("error: no runner runs here");
-                say("  = help: start one with `runner reconcile --config FILE`");
-                Err(Ending::Failed)
+            [] => Err(Unclear::Nobody),
+            _several => Err(Unclear::Several(all)),
+        }
+    }
+}
+
+/// Why it cannot be told which instance is meant.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unclear {
+    /// There is no such configuration.
+    #[error(transparent)]
+    NoConfig(#[from] NotFound),
+    /// Where it would be cannot be told.
+    #[error(transparent)]
+    Unusable(#[from] io::Error),
+    /// None runs.
+    #[error("no runner runs here")]
+    Nobody,
+    /// Any of these.
+    #[error("{} runners run here", .0.len())]
+    Several(Vec<PathBuf>),
+}
+
+impl Unclear {
+    /// Says so to a person.
+    fn tell(&self) -> Ending {
+        match self {
+            Self::NoConfig(_) => {
+                say(format_args!("error: {self}"));
+                Ending::Wrong
             }
-            several => {
-                say(format_args!("error: {} runners run here; say which one:", several.len()));
-                for dir in several {
+            Self::Unusable(error) => fail("no instance", error),
+            Self::Nobody => {
+                say(format_args!("error: {self}"));
+                say("  = help: start one with `runner reconcile --config FILE`");
+                Ending::Failed
+            }
+            Self::Several(dirs) => {
+                say(format_args!("error: {self}; say which one:"));
+                for dir in dirs {
                     say(format_args!("  --state-dir {}", dir.display()));
                 }
-                Err(Ending::Wrong)
+                Ending::Wrong
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Data goes to stdout, everything said to a person to stderr.
 
 mod agent;
+mod candidates;
+mod completions;
 mod config;
 mod describe;
 mod events;
@@ -66,6 +68,8 @@ enum Verb {
     Config(config::Args),
     /// Print the JSON Schema of the configuration file.
     Schema(schema::Args),
+    /// Print what a shell needs to complete command lines, with the names of agents.
+    Completions(completions::Args),
     /// Write the manual pages.
     Man(man::Args),
     /// Show agents, entities, templates or events.
@@ -112,6 +116,7 @@ impl Verb {
             }
             Self::World(_) | Self::Agent(_) => "info",
             Self::Schema(_)
+            | Self::Completions(_)
             | Self::Man(_)
             | Self::Get(_)
             | Self::Status(_)
@@ -183,6 +188,9 @@ pub fn main() -> ExitCode {
     if let Some(hidden) = args.next().as_deref().and_then(hidden_verb) {
         return hidden(&args.collect::<Vec<_>>());
     }
+    if let Some(answered) = completions::answer() {
+        return answered.into();
+    }
     let cli = Cli::parse();
     let filter = cli.verb.default_filter();
     if let Verb::Reconcile(args) = &cli.verb {
@@ -199,6 +207,7 @@ pub fn main() -> ExitCode {
         Verb::Validate(args) => validate::run(&args),
         Verb::Config(args) => config::run(args),
         Verb::Schema(args) => schema::run(&args),
+        Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
         Verb::Get(args) => get::run(&args),
         Verb::Status(args) => get::status(&args),

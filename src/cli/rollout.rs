@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use clap_complete::ArgValueCandidates;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::instance::{InstanceArgs, with};
 use super::operate::time_span;
 use super::output::{Output, Table, list, or_dash, print_for_programs};
-use super::{Ending, print, say, shape};
+use super::{Ending, candidates, print, say, shape};
 use crate::control::client::Client;
 use crate::proto::control as pb;
 
@@ -45,6 +46,7 @@ enum RolloutVerb {
                   With --wait, exits with 1 if it is paused, or not complete in time.")]
 struct StatusArgs {
     /// Of which templates; all if there is none.
+    #[arg(add = ArgValueCandidates::new(candidates::templates))]
     templates: Vec<String>,
     /// Wait until they are complete, or paused.
     #[arg(long, short)]
@@ -62,6 +64,7 @@ struct StatusArgs {
 #[derive(Debug, Parser)]
 struct SteerArgs {
     /// Of which template.
+    #[arg(add = ArgValueCandidates::new(candidates::templates))]
     template: String,
     #[command(flatten)]
     instance: InstanceArgs,

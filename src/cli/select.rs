@@ -1,17 +1,20 @@
 //! Which agents or entities are meant: names, globs, and `-l template=…,type=…,phase=…`.
 
 use clap::Args;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
+use super::candidates;
 use crate::proto::control as pb;
 
 /// Which ones. All of them where nothing is said.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Selection {
     /// Names, in which `*` stands for any characters and `?` for one.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(candidates::names))]
     names: Vec<String>,
     /// Only these: `template=NAME`, `type=NAME`, `phase=NAME`, several with commas.
-    #[arg(long = "selector", short = 'l', value_name = "KEY=VALUE", value_delimiter = ',', value_parser = condition)]
+    #[arg(long = "selector", short = 'l', value_name = "KEY=VALUE", value_delimiter = ',',
+          value_parser = condition, add = ArgValueCompleter::new(candidates::conditions))]
     conditions: Vec<(Key, String)>,
 }
 

@@ -1,11 +1,12 @@
 //! `runner world`: the demo world by itself.
 
 use clap::Parser;
+use clap_complete::ArgValueCompleter;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::file::{locate, refuse};
-use super::{Ending, fail};
+use super::{Ending, candidates, fail};
 use crate::config;
 use crate::world::{self, Definition};
 
@@ -16,7 +17,8 @@ use crate::world::{self, Definition};
 )]
 pub(super) struct Args {
     /// The file with the tables [world], [[entities]] and [[objects]].
-    #[arg(long, short, value_name = "PATH|NAME")]
+    #[arg(long, short, value_name = "PATH|NAME",
+          add = ArgValueCompleter::new(candidates::configurations))]
     config: String,
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:50051", value_name = "HOST:PORT")]

@@ -48,10 +48,17 @@ pub(super) fn locate_in(base: &Path, name: &str) -> Result<PathBuf, NotFound> {
     if let Some(found) = tried.iter().find(is_file) {
         return Ok(found.clone());
     }
-    Err(NotFound { name: name.to_owned(), known: known(&base.join(configs), name), tried })
+    Err(NotFound { name: name.to_owned(), known: like(&base.join(configs), name), tried })
 }
 
-fn known(configs: &Path, name: &str) -> Vec<String> {
+/// The names that `./configs` has.
+#[must_use]
+pub fn known() -> Vec<String> {
+    like(Path::new("configs"), "")
+}
+
+/// Those that a directory has, the most similar to this one first.
+fn like(configs: &Path, name: &str) -> Vec<String> {
     let entries = configs.read_dir().into_iter().flatten().flatten();
     let mut known: Vec<String> = entries
         .filter_map(|entry| {
@@ -61,7 +68,7 @@ fn known(configs: &Path, name: &str) -> Vec<String> {
         .collect();
     known.sort();
     let wanted = name.strip_suffix(".toml").unwrap_or(name).to_lowercase();
-    let like = |known: &String| likeness(&wanted, &known.to_lowercase());
-    known.sort_by(|one, other| like(other).total_cmp(&like(one)));
+    let likeness = |known: &String| likeness(&wanted, &known.to_lowercase());
+    known.sort_by(|one, other| likeness(other).total_cmp(&likeness(one)));
     known
 }

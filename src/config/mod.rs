@@ -42,7 +42,7 @@ use crate::world::Definition;
 pub use document::{explain, parse, parse_world};
 pub use effective::{Effective, EffectiveTable, Origin, Setting};
 pub use load::{LoadError, Loaded, explain_read, load, load_world, read_again};
-pub use locate::{NotFound, locate};
+pub use locate::{NotFound, known, locate};
 pub use mistakes::{Mistakes, Place};
 pub use server::{BadServer, ServerName};
 pub use watch::{Reload, Reloader, Watch, watch};

@@ -8,6 +8,7 @@
 
 mod churn;
 mod command_line;
+mod completions;
 mod confinement;
 mod control;
 mod damage;
