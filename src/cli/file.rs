@@ -60,6 +60,13 @@ impl Loaded {
         }
     }
 
+    /// Checks what was read once more, by what can be enforced.
+    pub(super) fn check_again(&mut self) -> Result<(), LoadError> {
+        let bytes = self.bytes.clone();
+        self.config = config::read_again(&self.path, bytes, &self.overrides)?.config;
+        Ok(())
+    }
+
     /// What this runner is called.
     pub(super) fn name(&self) -> String {
         let stem = || self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -73,7 +80,7 @@ pub(super) fn state_dir_of(name: &str) -> io::Result<PathBuf> {
 }
 
 /// As the XDG base directory specification has it.
-fn state_home() -> io::Result<PathBuf> {
+pub(super) fn state_home() -> io::Result<PathBuf> {
     let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state"))).ok_or_else(
         || {
@@ -93,14 +100,19 @@ impl ConfigFile {
 impl Instead {
     /// Reads and checks this file. If that fails, it was said why, and nothing else is to be done.
     pub(super) fn load(self, path: PathBuf) -> Result<Loaded, Ending> {
+        let mut loaded = self.load_untried(path)?;
+        // What it asks for has to be known before it can be tried.
+        loaded.overrides.enforceable = limits::enforceable(&loaded.config);
+        loaded.check_again().map_err(refuse)?;
+        Ok(loaded)
+    }
+
+    /// The same, but for what depends on what this machine can enforce.
+    pub(super) fn load_untried(self, path: PathBuf) -> Result<Loaded, Ending> {
         let Self { server, log_dir, state_dir, agents_dir } = self;
         let enforceable = Enforceable::default();
-        let mut overrides = Overrides { server, log_dir, state_dir, agents_dir, enforceable };
-        let loaded = config::load(&path, &overrides).map_err(refuse)?;
-        // What it asks for has to be known before it can be tried.
-        overrides.enforceable = limits::enforceable(&loaded.config);
-        let loaded = config::read_again(&path, loaded.bytes, &overrides).map_err(refuse)?;
-        let config::Loaded { config, bytes } = loaded;
+        let overrides = Overrides { server, log_dir, state_dir, agents_dir, enforceable };
+        let config::Loaded { config, bytes } = config::load(&path, &overrides).map_err(refuse)?;
         Ok(Loaded { path, overrides, config, bytes })
     }
 }

@@ -7,6 +7,7 @@ mod candidates;
 mod completions;
 mod config;
 mod describe;
+mod doctor;
 mod events;
 mod file;
 mod get;
@@ -64,6 +65,8 @@ enum Verb {
     Plan(plan::Args),
     /// Check a configuration file.
     Validate(validate::Args),
+    /// Try what this host offers to a runner, and tell what is missed.
+    Doctor(doctor::Args),
     /// Show the configuration with all defaults, and where each value comes from.
     Config(config::Args),
     /// Print the JSON Schema of the configuration file.
@@ -115,6 +118,8 @@ impl Verb {
                 "info,runner::world=warn"
             }
             Self::World(_) | Self::Agent(_) => "info",
+            // What is tried is told of in the report.
+            Self::Doctor(_) => "off",
             Self::Schema(_)
             | Self::Completions(_)
             | Self::Man(_)
@@ -205,6 +210,7 @@ pub fn main() -> ExitCode {
         Verb::Reconcile(_) => Ending::Done,
         Verb::Plan(args) => plan::run(args),
         Verb::Validate(args) => validate::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Config(args) => config::run(args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Completions(args) => completions::run(&args),

@@ -130,14 +130,13 @@ fn style(word: &str) -> Style {
     colour_of(word).map_or_else(Style::new, AnsiColor::on_default)
 }
 
-/// The colour of a phase; none for any other word.
+/// The colour of a phase or a state; none for any other word.
 pub(super) fn colour_of(phase: &str) -> Option<AnsiColor> {
     Some(match phase {
-        "Running" | "Completed" => AnsiColor::Green,
-        "Starting" | "Stopping" | "BackingOff" | "AwaitingWorld" | "Suspended" | "Pending" => {
-            AnsiColor::Yellow
-        }
-        "Failed" => AnsiColor::Red,
+        "Running" | "Completed" | "Ok" => AnsiColor::Green,
+        "Starting" | "Stopping" | "BackingOff" | "AwaitingWorld" | "Suspended" | "Pending"
+        | "Degraded" => AnsiColor::Yellow,
+        "Failed" | "Missing" => AnsiColor::Red,
         _ => return None,
     })
 }

@@ -125,7 +125,7 @@ async fn plan_alone(loaded: &Loaded) -> io::Result<pb::PlanResponse> {
     let orders = Memory::peek(&state_dir)?.orders;
     let server = server(config, &found);
     let answer = match &server {
-        Some(server) => ask(config, server, clock).await?,
+        Some(server) => ask(config, (server, config.connection_timeout), clock).await?,
         None => first_answer_of_demo(config, clock.now())?,
     };
     // What would change, not how soon.
@@ -171,18 +171,22 @@ fn demo_address() -> String {
     "127.0.0.1:<free port>".to_owned()
 }
 
-async fn ask(config: &Config, server: &str, clock: Clock) -> io::Result<Answer> {
+/// Asks the world once, within this time.
+pub(super) async fn ask(
+    config: &Config,
+    (server, patience): (&str, Duration),
+    clock: Clock,
+) -> io::Result<Answer> {
     let settings = discovery_settings(config, server.to_owned());
     let (_settings, seen) = watch::channel(settings);
     let world = discovery::start(seen, clock);
     let mut view = world.view();
     let answered = view.wait_for(|view: &Arc<View>| view.latest.is_some());
     let silent = || {
-        let waited = config.connection_timeout;
-        let message = format!("the world at {server} gave no answer within {waited:?}");
+        let message = format!("the world at {server} gave no answer within {patience:?}");
         io::Error::new(io::ErrorKind::TimedOut, message)
     };
-    let view = timeout(config.connection_timeout, answered)
+    let view = timeout(patience, answered)
         .await
         .map_err(|_elapsed| silent())?
         .map_err(io::Error::other)?;

@@ -18,7 +18,7 @@ pub mod local;
 pub(crate) mod misbehave;
 
 pub use local::{
-    CannotContain, Containment, Doing, Evidence, Local, Trees, Usage, log_name, logs, usage,
+    CannotContain, Containment, Doing, Evidence, Hold, Local, Trees, Usage, log_name, logs, usage,
 };
 
 /// What the runner's own program does as one of the processes that an agent begins with, by its

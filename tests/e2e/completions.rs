@@ -39,6 +39,7 @@ fn all() -> Scripted {
 }
 
 /// Runs a script of this shell with these arguments; none if the shell is not installed.
+#[expect(clippy::print_stderr, reason = "who reads that a test passed has to know")]
 fn shell(shell: &[&str], script: &str, args: &[&str], dir: &Path) -> Option<Output> {
     let path = dir.join("drive");
     fs::write(&path, script).unwrap();
@@ -48,7 +49,7 @@ fn shell(shell: &[&str], script: &str, args: &[&str], dir: &Path) -> Option<Outp
     match command.env_remove("RUST_LOG").output() {
         Ok(output) => Some(output),
         Err(error) => {
-            println!("SKIPPED: {name} cannot be run ({error}), so nothing is known of it");
+            eprintln!("SKIPPED: {name} cannot be run ({error}), so nothing is known of it");
             None
         }
     }

@@ -13,6 +13,7 @@ mod confinement;
 mod control;
 mod damage;
 mod demo;
+mod doctor;
 mod faults;
 mod full_disk;
 mod harness;

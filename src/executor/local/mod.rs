@@ -21,6 +21,7 @@ mod run;
 mod start;
 pub mod survey;
 mod tree;
+pub mod trial;
 mod usage;
 
 use std::collections::HashMap;
@@ -46,7 +47,7 @@ use crate::plan::RunId;
 
 pub use self::evidence::{Doing, Evidence};
 pub use self::log_name::log_name;
-pub use self::tree::{CannotContain, Containment, Trees};
+pub use self::tree::{CannotContain, Containment, Hold, Trees};
 pub use self::usage::{Usage, usage};
 
 /// Starts agents as children of this process, each the leader of its own process group.

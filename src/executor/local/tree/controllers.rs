@@ -90,7 +90,9 @@ impl Controllers {
         let own = |(limit, place): (Limit, &Place)| (*place == Place::Own).then_some(limit);
         for limit in self.placed(limits).filter_map(own) {
             fs::create_dir_all(home)?;
-            enable(home, limit.name())?;
+            let enable = || enable(home, limit.name(), &mut Vec::new());
+            // Who tries it out in the same place may have taken it back in between.
+            enable().or_else(|_| enable())?;
         }
         Ok(())
     }
@@ -128,12 +130,12 @@ pub(super) fn mounts_beside() -> Vec<hierarchy::Mount> {
 }
 
 fn try_own(home: &Path, limit: Limit) -> io::Result<()> {
-    let enabled = enable(home, limit.name())?;
-    let dir = home.join("limits");
-    let tried = try_limit(&dir, Version::V2, limit);
-    if enabled {
-        // Until somebody needs it.
-        let _ = limits::write(&subtree_control(home), &format!("-{}", limit.name()));
+    let mut enabled = Vec::new();
+    let tried = enable(home, limit.name(), &mut enabled)
+        .and_then(|()| try_limit(&home.join("limits"), Version::V2, limit));
+    // Until somebody needs it. Where somebody does meanwhile, the kernel refuses.
+    for file in enabled.iter().rev() {
+        let _ = limits::write(file, &format!("-{}", limit.name()));
     }
     tried
 }
@@ -165,18 +167,17 @@ fn try_limit(dir: &Path, version: Version, limit: Limit) -> io::Result<()> {
 }
 
 /// Has the cgroups below `home` have a controller, which its parent must hand on to it first;
-/// tells whether they had not.
-fn enable(home: &Path, controller: &str) -> io::Result<bool> {
-    let mut changed = false;
+/// notes the files by which that had to be changed.
+fn enable(home: &Path, controller: &str, changed: &mut Vec<PathBuf>) -> io::Result<()> {
     for dir in home.parent().into_iter().chain([home]) {
         let file = subtree_control(dir);
         let has = fs::read_to_string(&file)?;
-        changed = !has.split_whitespace().any(|name| name == controller);
-        if changed {
+        if !has.split_whitespace().any(|name| name == controller) {
             limits::write(&file, &format!("+{controller}"))?;
+            changed.push(file);
         }
     }
-    Ok(changed)
+    Ok(())
 }
 
 /// What an error means where a controller is asked for.

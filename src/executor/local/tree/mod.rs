@@ -28,7 +28,7 @@ use crate::plan::{Exit, RunId};
 pub(super) use cgroup::Cgroup;
 use cgroup::Events;
 pub(super) use trees::members_beside;
-pub use trees::{CannotContain, Containment, Trees};
+pub use trees::{CannotContain, Containment, Hold, Trees};
 
 /// The signal by which the kernel frees memory.
 const KILLED: i32 = Signal::KILL.as_raw();

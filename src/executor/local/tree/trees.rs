@@ -90,6 +90,17 @@ struct Discarded {
     more: Notify,
 }
 
+/// What holds the processes of an agent together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// A cgroup below this directory.
+    Cgroup(PathBuf),
+    /// A PID namespace.
+    PidNamespace,
+    /// A process group, for this reason.
+    ProcessGroup(String),
+}
+
 /// What is wanted to hold agents cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotContain {
@@ -182,6 +193,19 @@ impl Trees {
                 tracing::info!(event = "containment.best_effort", reason, "{ESCAPE}");
             }
             None => {}
+        }
+    }
+
+    /// By what agents are held.
+    #[must_use]
+    pub fn held_by(&self) -> Hold {
+        match (&self.home, &self.best_effort) {
+            (Some(home), _) => Hold::Cgroup(home.clone()),
+            (None, Some(BestEffort::NoCgroups(why))) => Hold::ProcessGroup(why.to_string()),
+            (None, None) if self.namespaced => Hold::PidNamespace,
+            (None, None | Some(BestEffort::Wanted)) => {
+                Hold::ProcessGroup("it is what the configuration asks for".to_owned())
+            }
         }
     }
 

@@ -12,15 +12,20 @@ fn a_controller_is_handed_on_from_above_and_only_where_it_is_not_yet() {
     let temp = tempfile::tempdir().unwrap();
     let place = cgroup(temp.path(), "cpu memory\n");
     let home = cgroup(&place.join("home"), "\n");
-    assert!(enable(&home, "memory").unwrap());
+    let changed = |home: &Path, controller: &str| {
+        let mut changed = Vec::new();
+        enable(home, controller, &mut changed).unwrap();
+        changed
+    };
+    assert_eq!(changed(&home, "memory"), [subtree_control(&home)]);
     assert_eq!(fs::read_to_string(subtree_control(&place)).unwrap(), "cpu memory\n");
     assert_eq!(fs::read_to_string(subtree_control(&home)).unwrap(), "+memory");
 
     let home = cgroup(&place.join("other"), "memory pids\n");
-    assert!(!enable(&home, "memory").unwrap());
-    assert!(!enable(&home, "pids").unwrap());
+    assert_eq!(changed(&home, "memory"), Vec::<PathBuf>::new());
+    assert_eq!(changed(&home, "pids"), [subtree_control(&place)]);
     assert!(fs::read_to_string(subtree_control(&place)).unwrap().starts_with("+pids"));
-    assert!(enable(&place.join("nothing"), "memory").is_err());
+    assert!(enable(&place.join("nothing"), "memory", &mut Vec::new()).is_err());
 }
 
 #[test]
