@@ -146,6 +146,7 @@ fn examine(loaded: Option<Loaded>, instead: &Instead) -> std::io::Result<Vec<Che
     let config = config.as_deref();
     let path = loaded.as_ref().map(|loaded| loaded.path.clone());
     let state_dir = place::state_dir(loaded.as_ref(), instead.state_dir.as_deref());
+    let names_one = loaded.is_some() || instead.state_dir.is_some();
     // Before there is a runtime, as for a runner.
     let mut checks = containment::checks(loaded);
     checks.extend([host::open_files(config), host::processes(config)]);
@@ -153,7 +154,7 @@ fn examine(loaded: Option<Loaded>, instead: &Instead) -> std::io::Result<Vec<Che
     checks.extend(place::checks(&state_dir));
     let runtime = runtime()?;
     checks.extend(runtime.block_on(async {
-        let mut checks = vec![place::instance(&state_dir, config.is_some()).await];
+        let mut checks = vec![place::instance(&state_dir, names_one).await];
         checks.extend(tools::checks(config).await);
         checks.extend(host::world(config).await);
         checks

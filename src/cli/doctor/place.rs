@@ -120,11 +120,11 @@ fn lock(dir: &Path) -> Check {
     }
 }
 
-/// Who answers there; without a configuration, wherever one runs.
-pub(super) async fn instance(state_dir: &io::Result<PathBuf>, of_config: bool) -> Check {
+/// Who answers there; wherever one runs, if the command line names none.
+pub(super) async fn instance(state_dir: &io::Result<PathBuf>, names_one: bool) -> Check {
     const NAME: &str = "instance";
     let dirs = match state_dir {
-        Ok(dir) if of_config => vec![dir.clone()],
+        Ok(dir) if names_one => vec![dir.clone()],
         Ok(_) | Err(_) => instances().unwrap_or_default(),
     };
     let (mut running, mut silent) = (Vec::new(), Vec::new());
