@@ -49,6 +49,24 @@ def quick(**tables: Mapping[str, Any]) -> str:
     return toml({name: {**QUICK.get(name, {}), **tables.get(name, {})} for name in names})
 
 
+def demo(entities: str, **tables: Mapping[str, Any]) -> str:
+    """A file with the demo world, its entities, and the program's own agents for them."""
+    runner = {"server": "embedded", **tables.get("runner", {})}
+    command = ["{runner}", "agent", "--server", "{server}", "--entity", "{entity_id}"]
+    agents = {"default": {"command": command}, **tables.get("agents", {})}
+    world = {"width": 16, "height": 10, "tick_duration_ms": 100}
+    all_tables = {"world": world, **tables, "runner": runner, "agents": agents}
+    return quick(**all_tables) + entities
+
+
+def foragers(*ids: str) -> str:
+    """Entities of a demo world."""
+    return "".join(
+        f'[[entities]]\nid = "{name}"\ntype = "forager"\nx = {place % 16}\ny = {place // 16 % 10}\n'
+        for place, name in enumerate(ids)
+    )
+
+
 def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """TOML with one table a name; `agents` holds one table a template."""
     text = []

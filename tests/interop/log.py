@@ -18,6 +18,7 @@ class Ev:
 
     RUNNER_STARTED = "runner.started"
     RUNNER_STOPPING = "runner.stopping"
+    RUNNER_RESUMED = "runner.resumed"
     RUNNER_KILLING = "runner.killing"
     RUNNER_STOPPED = "runner.stopped"
     STARTING = "agent.starting"

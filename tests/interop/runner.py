@@ -56,26 +56,30 @@ def run_once(*arguments: str, timeout: float = 30.0) -> subprocess.CompletedProc
 
 
 class Runner:
-    """One `runner reconcile`, its config file, and its log."""
+    """One `runner reconcile`, its config file, and its log.
+
+    With no server it is the one of the file.
+    """
 
     def __init__(
         self,
         directory: Path,
-        server: str,
+        server: str | None,
         config: str,
         *options: str,
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.config = directory / "config.toml"
         self.log_dir = directory / "logs"
+        self.state_dir = directory / "state"
         self.token = uuid.uuid4().hex
         self.log = Log()
         self.ended = False
         self.save(config)
         command = [
             str(RUNNER_BIN), "reconcile", "--config", str(self.config), "--log-format", "json",
-            "--server", server, "--state-dir", str(directory / "state"),
-            "--log-dir", str(self.log_dir), "--agents-dir", str(PROJECT), *options,
+            "--state-dir", str(self.state_dir), "--log-dir", str(self.log_dir),
+            "--agents-dir", str(PROJECT), *(["--server", server] if server else []), *options,
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command,

@@ -64,11 +64,19 @@ unpack() {
 }
 unpack prometheus prometheus
 
-# It needs libraries and units of its package where they belong: installed, and not started, as
-# there is no systemd to start it here.
-if ! command -v systemd-analyze >/dev/null; then
-    apt-get install -y --no-install-recommends systemd >"$target/interop/systemd.said" 2>&1 || {
-        echo "NOT TESTED: the systemd unit, as Debian's systemd cannot be had:" >&2
-        tail -n 3 "$target/interop/systemd.said" >&2
-    }
-fi
+# These need libraries, and units, of their packages where they belong: installed, and not started,
+# as there is no systemd to start them here.
+install() {
+    local package=$1 program=$2 said=$target/interop/$1.said
+    if command -v "$program" >/dev/null; then return; fi
+    if { apt-get install -y --no-install-recommends "$package" || {
+        apt-get update && apt-get install -y --no-install-recommends "$package"
+    }; } >"$said" 2>&1; then
+        echo "installed $package"
+    else
+        echo "NOT TESTED: what needs $program, as Debian's $package cannot be had:" >&2
+        tail -n 3 "$said" >&2
+    fi
+}
+install systemd systemd-analyze
+install tmux tmux

@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::panic::resume_unwind;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::state::Message;
 use super::wants::{LogOf, Wants, until};
@@ -48,7 +49,12 @@ async fn follow(of: &LogOf, messages: &mpsc::Sender<Message>) -> io::Result<Infa
             let new = follower.read();
             (follower, new)
         });
-        let (same, new) = read.await.map_err(io::Error::other)?;
+        let (same, new) = match read.await.map_err(JoinError::try_into_panic) {
+            Ok(read) => read,
+            // The terminal has been given back: there is nothing to go on with.
+            Err(Ok(panic)) => resume_unwind(panic),
+            Err(Err(cancelled)) => return Err(io::Error::other(cancelled)),
+        };
         follower = same;
         let finished = lines.finished(&new?);
         let finished = finished.split_inclusive(|byte| *byte == b'\n');

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Stdout, Write as _, stdout};
 use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
@@ -20,6 +21,9 @@ use super::view;
 /// A frame is written in one go.
 const FRAME_BYTES: usize = 64 * 1024;
 
+/// Whether there is something to give back.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// The terminal, as long as this is there.
 #[derive(Debug)]
 pub(super) struct Taken(());
@@ -33,7 +37,7 @@ impl Taken {
             report(panic);
         }));
         enable_raw_mode()?;
-        // From here on there is something to give back.
+        IS_TAKEN.store(true, Ordering::SeqCst);
         let taken = Self(());
         execute!(stdout(), EnterAlternateScreen)?;
         Ok(taken)
@@ -46,8 +50,12 @@ impl Drop for Taken {
     }
 }
 
-/// Twice is as good as once.
+/// Gives it back, once: a second time would put the cursor back to where it was at first, and what
+/// was said of a panic since would be written over.
 fn give_back() {
+    if !IS_TAKEN.swap(false, Ordering::SeqCst) {
+        return;
+    }
     // A terminal that is gone has nothing to be given back.
     let _ = disable_raw_mode();
     let _ = execute!(stdout(), LeaveAlternateScreen, Show);
@@ -105,3 +113,6 @@ impl<B: Backend> Screen<B> {
         self.terminal.backend()
     }
 }
+
+#[cfg(test)]
+mod tests;
