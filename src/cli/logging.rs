@@ -15,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use super::console::Console;
 use super::output::wants_colour;
 use crate::events::Recorder;
 use crate::metrics::MeterLayer;
@@ -35,10 +36,14 @@ pub(super) struct Listeners {
 }
 
 /// Starts the log. `RUST_LOG` says what of it is shown, or else `default`.
-pub(super) fn start(format: LogFormat, default: &str, listeners: Option<Listeners>) {
+pub(super) fn start(
+    format: LogFormat,
+    default: &str,
+    (console, listeners): (Console, Option<Listeners>),
+) {
     let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
     let filter = EnvFilter::new(asked.as_deref().unwrap_or(default));
-    let log = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let log = tracing_subscriber::fmt::layer().with_writer(console);
     let log = match format {
         LogFormat::Text => log.with_ansi(colour()).event_format(Lines).boxed(),
         LogFormat::Json => log.json().flatten_event(true).with_target(false).boxed(),

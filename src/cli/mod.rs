@@ -6,6 +6,7 @@ mod agent;
 mod candidates;
 mod completions;
 mod config;
+mod console;
 mod describe;
 mod doctor;
 mod events;
@@ -14,6 +15,7 @@ mod get;
 mod head;
 mod instance;
 mod limits;
+mod live;
 mod logging;
 mod logs;
 mod man;
@@ -22,6 +24,8 @@ mod operate;
 mod outlets;
 mod output;
 mod plan;
+#[cfg(test)]
+mod pty;
 mod reconcile;
 mod replace;
 mod rollout;
@@ -32,6 +36,7 @@ mod shape;
 mod signals;
 mod top;
 mod validate;
+mod waiting;
 mod world;
 
 use std::fmt::{self, Write as _};
@@ -43,6 +48,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::events::Recorder;
 use crate::executor::hidden_verb;
+use console::Console;
 use logging::{Listeners, LogFormat};
 
 /// Keeps exactly one agent process alive for every entity of a world.
@@ -202,10 +208,16 @@ pub fn main() -> ExitCode {
         let recorder = Recorder::default();
         let (meter, layer) = crate::metrics::meter();
         let listeners = Listeners { recorder: recorder.clone(), meter: layer };
-        logging::start(cli.log_format, filter, Some(listeners));
-        return reconcile::run(args, &recorder, &meter).into();
+        let console = match cli.log_format {
+            LogFormat::Text => Console::new(),
+            // What is for programs has nothing between its lines.
+            LogFormat::Json => Console::default(),
+        };
+        console.make_way_for_panics();
+        logging::start(cli.log_format, filter, (console.clone(), Some(listeners)));
+        return reconcile::run(args, (&recorder, &meter), &console).into();
     }
-    logging::start(cli.log_format, filter, None);
+    logging::start(cli.log_format, filter, (Console::default(), None));
     let ending = match cli.verb {
         Verb::Reconcile(_) => Ending::Done,
         Verb::Plan(args) => plan::run(args),

@@ -9,7 +9,9 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use super::instance::{InstanceArgs, with};
+use super::output::now_ms;
 use super::select::Selection;
+use super::waiting::{Holdup, Pace};
 use super::{Ending, print, say};
 use crate::clock::wall_time;
 use crate::control::client::Client;
@@ -202,22 +204,17 @@ pub(super) fn stop(args: &StopArgs) -> Ending {
         if args.no_wait {
             return Ok(Ending::Done);
         }
-        let mut waited_for = Vec::new();
-        loop {
-            match client.list_agents(pb::ListAgentsRequest::default()).await {
-                Ok(response) => {
-                    let names: Vec<_> =
-                        response.into_inner().agents.into_iter().map(|it| it.name).collect();
-                    if names != waited_for && !names.is_empty() && names.len() <= 10 {
-                        say(format_args!("waiting for {}", names.join(", ")));
-                    }
-                    waited_for = names;
-                }
-                // It has ended, or is about to.
-                Err(_) => return Ok(Ending::Done),
+        let mut pace = Pace::new();
+        // Where nobody answers, it has ended or is about to.
+        while let Ok(response) = client.list_agents(pb::ListAgentsRequest::default()).await {
+            if pace.is_due()
+                && let Some(holdup) = Holdup::of(response.into_inner().agents, now_ms())
+            {
+                say(holdup);
             }
             sleep(Duration::from_millis(200)).await;
         }
+        Ok(Ending::Done)
     })
 }
 

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, SecondsFormat};
 use clap::ValueEnum;
 use serde::Serialize;
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::print;
 use crate::clock::wall_time;
@@ -149,6 +149,23 @@ pub(super) fn escaped(text: &str) -> String {
             escaped.into_iter().flatten().chain(plain)
         })
         .collect()
+}
+
+/// As much of a text as so many columns show, with a sign that there is more.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut left = width.saturating_sub(1);
+    let fits = |character: &char| {
+        let wide = character.width().unwrap_or(0);
+        let fits = wide <= left;
+        left = left.saturating_sub(wide);
+        fits
+    };
+    let mut cut: String = text.chars().take_while(fits).collect();
+    cut.extend((width > 0).then_some('…'));
+    cut
 }
 
 /// A dash where there is nothing.

@@ -11,14 +11,14 @@ use nix::sys::prctl::set_dumpable;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::console::Console;
 use super::file::{ConfigFile, Loaded};
-use super::limits;
 use super::manager::Manager;
 use super::outlets::Outlets;
 use super::replace::Successor;
 use super::settings::{Settler, containment, instance, rotation, with_absolute_cwds};
 use super::signals::{self, Signals, Told};
-use super::{Ending, fail, runtime};
+use super::{Ending, fail, limits, live, runtime, waiting};
 use crate::clock::Clock;
 use crate::config::{self, Config, LoadError, OnExit, Overrides, Reload, Server, Watch};
 use crate::control::preview::Draft;
@@ -57,11 +57,23 @@ enum Left {
     Replaced,
 }
 
+/// What there is before a runner, and stays when it is replaced by itself.
+struct About<'a> {
+    successor: &'a Successor,
+    events: &'a Events,
+    meter: &'a Meter,
+    console: &'a Console,
+}
+
 /// How long starts that are under way may take before a successor takes over. What is not done by
 /// then is to it what it would be after a crash.
 const LAST_STARTS: Duration = Duration::from_secs(12);
 
-pub(super) fn run(args: &Args, recorder: &Recorder, meter: &Meter) -> Ending {
+pub(super) fn run(
+    args: &Args,
+    (recorder, meter): (&Recorder, &Meter),
+    console: &Console,
+) -> Ending {
     let loaded = match args.file.clone().load() {
         Ok(loaded) => loaded,
         Err(ending) => return ending,
@@ -79,14 +91,15 @@ pub(super) fn run(args: &Args, recorder: &Recorder, meter: &Meter) -> Ending {
         Err(error) => return fail("no state directory", &error),
     };
     // Before there is any thread that could take them.
-    if let Err(error) = signals::block() {
+    if let Err(error) = signals::block(console.has_line()) {
         return fail("cannot reconcile", &error);
     }
     let max_bytes = loaded.config.events_max_bytes;
     let events = Events::keep(recorder, directory.path(), max_bytes);
     let begun = events.and_then(|events| Ok((events, Successor::new()?)));
     let over = begun.and_then(|(events, successor)| {
-        let over = reconcile_on(&args.file, loaded, &directory, (&successor, &events, meter));
+        let about = About { successor: &successor, events: &events, meter, console };
+        let over = reconcile_on(&args.file, loaded, &directory, &about);
         events.flush();
         over
     });
@@ -102,18 +115,18 @@ fn reconcile_on(
     file: &ConfigFile,
     mut loaded: Loaded,
     directory: &Directory,
-    (successor, events, meter): (&Successor, &Events, &Meter),
+    about: &About<'_>,
 ) -> io::Result<()> {
     loop {
         let runtime = runtime()?;
-        match runtime.block_on(reconcile(loaded.clone(), directory, (successor, events, meter)))? {
+        match runtime.block_on(reconcile(loaded.clone(), directory, about))? {
             Left::Ended => return Ok(()),
             Left::Replaced => {}
         }
         runtime.shutdown_timeout(LAST_STARTS);
-        events.flush();
+        about.events.flush();
         directory.hand_on(true)?;
-        let error = successor.take_over();
+        let error = about.successor.take_over();
         directory.hand_on(false)?;
         error!(event = "runner.kept", %error, "cannot be replaced, and goes on");
         loaded = file.clone().load().unwrap_or(loaded);
@@ -123,14 +136,14 @@ fn reconcile_on(
 async fn reconcile(
     loaded: Loaded,
     directory: &Directory,
-    (successor, events, meter): (&Successor, &Events, &Meter),
+    &About { successor, events, meter, console }: &About<'_>,
 ) -> io::Result<Left> {
     // Its memory and its environment may hold what no agent of the same user is to read. An exec
     // undoes it, so agents are as they would be.
     if let Err(error) = set_dumpable(false) {
         warn!(%error, "other processes of this user may read the runner's memory");
     }
-    let signals = Signals::new()?;
+    let signals = Signals::new(console.has_line())?;
     let name = loaded.name();
     let Loaded { path, mut overrides, config, bytes } = loaded;
     let outlets = Outlets::new(&config, &name, directory.path());
@@ -188,6 +201,7 @@ async fn reconcile(
     let intent_told = intent.subscribe();
     let operator = Operator {
         signals,
+        console,
         path,
         overrides,
         manager: &manager,
@@ -216,7 +230,7 @@ async fn reconcile(
             return Ok(Left::Replaced);
         }
         () = serve(instance.clone()) => Intent::Stop,
-        () = manager.run(&instance, intent_told) => Intent::Stop,
+        () = tell(&manager, console, (&instance, &intent_told)) => Intent::Stop,
         () = rotator.run() => Intent::Stop,
         () = syncer.run() => Intent::Stop,
         () = exporter.run() => Intent::Stop,
@@ -238,6 +252,20 @@ fn end(intent: Intent, journal: &Journal) {
         journal.clear();
         info!(event = "runner.stopped", "no agent is left");
     }
+}
+
+/// Tells the service manager, the terminal and the log how the instance fares, as far as each is
+/// there and wants to know. Never ends.
+async fn tell(
+    manager: &Manager,
+    console: &Console,
+    (instance, intent): (&Instance, &watch::Receiver<Intent>),
+) {
+    tokio::join!(
+        manager.run(instance, intent.clone()),
+        live::run(console, instance),
+        waiting::run(instance, intent.clone()),
+    );
 }
 
 /// What another runner left behind, and the journal that goes on from there.
@@ -287,6 +315,7 @@ async fn serve(instance: Instance) {
 /// Brings signals, orders and edited files to the loop.
 struct Operator<'a> {
     signals: Signals,
+    console: &'a Console,
     path: PathBuf,
     overrides: Overrides,
     manager: &'a Manager,
@@ -319,6 +348,8 @@ impl Operator<'_> {
                     Told::Reload => self.reload_now(),
                     Told::Replace if self.can_be_replaced().await => return Ok(()),
                     Told::Replace => {}
+                    Told::Suspend => self.console.aside(signals::suspend)?,
+                    Told::Redraw => self.console.redraw(),
                 },
                 Some(ask) = self.asks.recv() => self.heed(ask),
                 Some(reload) = self.watch.reloads.recv() => self.reload(reload).await,

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,30 +19,51 @@ pub(super) enum Told {
     Reload,
     /// SIGUSR2.
     Replace,
+    /// SIGTSTP: Ctrl-Z.
+    Suspend,
+    /// SIGWINCH, SIGCONT: the terminal has another size, or is ours again.
+    Redraw,
 }
 
 /// Those that were sent and not read yet.
 #[derive(Debug)]
 pub(super) struct Signals(AsyncFd<SignalFd>);
 
+/// Those that are about the runner.
+const OURS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR2];
+
+/// Those that are about a terminal that is drawn on.
+const OF_TERMINAL: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGWINCH];
+
 /// Blocks them, for this thread and all that it starts: call it before there are any.
-pub(super) fn block() -> io::Result<()> {
-    Ok(all().thread_block()?)
+pub(super) fn block(draws: bool) -> io::Result<()> {
+    Ok(all(draws).thread_block()?)
 }
 
-fn all() -> SigSet {
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR2].into_iter().collect()
+fn all(draws: bool) -> SigSet {
+    let of_terminal = OF_TERMINAL.iter().filter(|_| draws);
+    OURS.iter().chain(of_terminal).copied().collect()
+}
+
+/// Does what SIGTSTP does to who does not block it: stops the process until it is continued, unless
+/// there is nobody who could do that.
+pub(super) fn suspend() -> io::Result<()> {
+    let suspend: SigSet = [Signal::SIGTSTP].into_iter().collect();
+    raise(Signal::SIGTSTP)?;
+    suspend.thread_unblock()?;
+    Ok(suspend.thread_block()?)
 }
 
 impl Signals {
     /// Those that came since they were blocked, too.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(draws: bool) -> io::Result<Self> {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         #[expect(
             deprecated,
             reason = "its successor is unsafe for the sake of types whose descriptor can change"
         )]
-        let fd = AsyncFd::with_interest(SignalFd::with_flags(&all(), flags)?, Interest::READABLE)?;
+        let fd =
+            AsyncFd::with_interest(SignalFd::with_flags(&all(draws), flags)?, Interest::READABLE)?;
         Ok(Self(fd))
     }
 
@@ -55,10 +76,14 @@ impl Signals {
                 continue;
             };
             let number = i32::try_from(signal.ssi_signo).map_err(io::Error::other)?;
-            if number == Signal::SIGHUP as i32 {
-                return Ok(Told::Reload);
-            }
-            return Ok(if number == Signal::SIGUSR2 as i32 { Told::Replace } else { Told::Stop });
+            let is = |signal: Signal| number == signal as i32;
+            return Ok(match () {
+                () if is(Signal::SIGHUP) => Told::Reload,
+                () if is(Signal::SIGUSR2) => Told::Replace,
+                () if is(Signal::SIGTSTP) => Told::Suspend,
+                () if is(Signal::SIGCONT) || is(Signal::SIGWINCH) => Told::Redraw,
+                () => Told::Stop,
+            });
         }
     }
 }

@@ -34,8 +34,8 @@ pub(super) struct Feed {
     watched: Arc<Notify>,
 }
 
-/// Asks the loop what it knows.
-pub(super) async fn look(instance: &Instance) -> Option<Look> {
+/// Asks the loop what it knows; none, if it has ended.
+pub(crate) async fn look(instance: &Instance) -> Option<Look> {
     let (sender, look) = oneshot::channel();
     instance.requests.send(Request::Look(sender)).ok()?;
     look.await.ok()

@@ -33,6 +33,7 @@ use crate::proto::control as pb;
 use crate::proto::control::runner_server::RunnerServer;
 use crate::reconcile::Request;
 use feed::Feed;
+pub(crate) use feed::look;
 use preview::Draft;
 pub(crate) use selector::selects;
 use service::Service;
@@ -114,7 +115,7 @@ pub async fn serve(instance: Instance) -> io::Result<()> {
 
 /// What is going on, as far as the loop knows of it; none, if it has ended.
 pub(crate) async fn status(instance: &Instance) -> Option<pb::Status> {
-    let look = feed::look(instance).await?;
+    let look = look(instance).await?;
     Some(View::of(&look).status())
 }
 

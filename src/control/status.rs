@@ -52,7 +52,7 @@ impl<'a> View<'a> {
     }
 
     /// The instance as a whole, as far as the loop knows of it.
-    pub(super) fn status(&self) -> pb::Status {
+    pub(crate) fn status(&self) -> pb::Status {
         let look = self.look;
         let mut phases: BTreeMap<String, u32> = BTreeMap::new();
         for agent in look.observed.agents.values() {
@@ -80,7 +80,7 @@ impl<'a> View<'a> {
     }
 
     /// All agents, and the entities that have none but are known to want one, by name.
-    pub(super) fn agents(&self) -> impl Iterator<Item = pb::Agent> {
+    pub(crate) fn agents(&self) -> impl Iterator<Item = pb::Agent> {
         let agents = &self.look.observed.agents;
         let has_none = |id: &&EntityId| !agents.contains_key(*id);
         let pending = self.look.pending.keys().merge(&self.look.orders.suspended).dedup();

@@ -1,8 +1,11 @@
 //! Stopping, and what is left: nothing.
 
+use std::fs;
+
 use rustix::process::Signal;
 
-use super::harness::{Runner, entities, misbehave};
+use super::control::{said, verb};
+use super::harness::{Runner, entities, eventually, misbehave};
 
 fn config(count: usize, grace_ms: u64, args: &str) -> String {
     let ids: Vec<_> = (0..count).map(|n| format!("e{n}")).collect();
@@ -24,6 +27,22 @@ fn two_hundred_agents_that_ignore_sigterm_are_killed_at_the_end_of_the_grace() {
     assert_eq!(runner.process.ended(), Some(0));
     assert_eq!(runner.agents(), []);
     assert_eq!(runner.process.all_after(0, "agent.killing").len(), 200);
+}
+
+#[test]
+fn who_holds_the_end_up_is_named_in_the_log_and_by_stop() {
+    let ready = tempfile::NamedTempFile::new().unwrap();
+    let args = format!("\"--ignore-term\", \"--touch\", {:?}", ready.path());
+    let mut runner = Runner::start(&config(5, 2500, &args));
+    eventually("all are at it", || fs::read_to_string(ready.path()).unwrap().lines().count() == 5);
+    let (code, _, words) = said(&verb(runner.dir.path(), &["stop"]));
+    assert_eq!(runner.process.ended(), Some(0));
+    let waiting = runner.process.all_after(0, "runner.waiting");
+    let [told] = &waiting[..] else { panic!("{waiting:?}") };
+    assert_eq!(told["message"], "waiting for e0, e1, e2 and 2 more");
+    assert_eq!((&told["reason"], &told["count"]), (&"SIGKILL in 2s".into(), &5.into()));
+    assert_eq!(words, "waiting for e0, e1, e2 and 2 more: SIGKILL in 2s\n");
+    assert_eq!(code, Some(0));
 }
 
 #[test]

@@ -28,3 +28,11 @@ fn spans_and_sizes() {
     assert_eq!(timestamp(1_700_000_000_123).unwrap(), "2023-11-14T22:13:20.123Z");
     assert_eq!(timestamp(0), None);
 }
+
+#[test]
+fn what_is_cut_has_a_sign_of_it_within_its_columns() {
+    let all = ["", "…", "…", "狼…", "狼a…", "狼ab…", "狼ab狼", "狼ab狼"];
+    for (width, text) in all.into_iter().enumerate() {
+        assert_eq!(cut("狼ab狼", width), text);
+    }
+}

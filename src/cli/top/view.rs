@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::columns::{Column, Placed, columns};
 use super::roster::Row;
@@ -12,7 +12,7 @@ use super::state::{Command, Link, Page, Prompt, State};
 use super::theme::{BOLD, DIM, REVERSED, Theme};
 use crate::cli::get::{SortBy, line_of, reason};
 use crate::cli::head;
-use crate::cli::output::{age_at, bytes, escaped};
+use crate::cli::output::{age_at, bytes, cut, escaped};
 
 /// With fewer rows there is no room for what is odd about the instance.
 const ROOM_FOR_NOTE: u16 = 8;
@@ -218,23 +218,6 @@ fn fitted(word: &str, Placed { column, width, .. }: Placed) -> String {
     let word = cut(word, width);
     let gap = " ".repeat(width.saturating_sub(word.width()));
     if column.is_number() { gap + &word } else { word + &gap }
-}
-
-/// As much of a text as so many columns show, with a sign that there is more.
-pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut left = width.saturating_sub(1);
-    let fits = |character: &char| {
-        let wide = character.width().unwrap_or(0);
-        let fits = wide <= left;
-        left = left.saturating_sub(wide);
-        fits
-    };
-    let mut cut: String = text.chars().take_while(fits).collect();
-    cut.extend((width > 0).then_some('…'));
-    cut
 }
 
 fn events(state: &State, theme: Theme, (area, screen): (Rect, &mut Buffer)) {

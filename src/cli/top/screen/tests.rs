@@ -1,9 +1,7 @@
-use std::env::current_exe;
-use std::process::{Command, Stdio};
-
 use ratatui::crossterm::cursor::Hide;
 
 use super::*;
+use crate::cli::pty::in_terminal;
 
 /// What leaves the alternate screen, and puts the cursor back to where it was before.
 const LEAVE: &str = "\x1b[?1049l";
@@ -19,17 +17,8 @@ fn panics_while_it_has_the_terminal() {
 
 #[test]
 fn a_panic_gives_the_terminal_back_before_it_says_what_was_wrong() {
-    let this = current_exe().unwrap();
-    let (_, module) = module_path!().split_once("::").unwrap();
-    let test = format!("{module}::panics_while_it_has_the_terminal");
-    let in_terminal = format!("'{}' --ignored --exact {test} --nocapture; stty -a", this.display());
-    let script = Command::new("script")
-        .args(["-qec", &in_terminal, "/dev/null"])
-        .stdin(Stdio::null())
-        .output()
-        .expect("`script` of util-linux gives it a terminal");
-    let shown = String::from_utf8_lossy(&script.stdout);
-
+    let test = format!("{}::panics_while_it_has_the_terminal", module_path!());
+    let shown = in_terminal(&test, "stty -a");
     let (taken, given_back) = shown.split_once(LEAVE).unwrap_or_else(|| panic!("{shown}"));
     assert!(taken.contains("\x1b[?1049h") && taken.contains("\x1b[?25l"), "{shown}");
     assert!(given_back.contains(SHOW), "{shown}");
