@@ -73,8 +73,8 @@ class Terminal:
         return self.tmux("capture-pane", "-p", "-J", "-S", "-").rstrip("\n").split("\n")
 
     def painted(self) -> str:
-        """What is on the screen, with its colours."""
-        return self.tmux("capture-pane", "-p", "-e")
+        """What is on the screen, with its colours and the spaces at the ends of lines."""
+        return self.tmux("capture-pane", "-p", "-e", "-N")
 
     def ask(self, what: str) -> str:
         """One of tmux's variables: `cursor_flag`, `alternate_on`, `pane_pid`, …"""
