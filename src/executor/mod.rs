@@ -16,10 +16,12 @@ mod kernel;
 pub mod local;
 #[cfg(test)]
 pub(crate) mod misbehave;
+mod resource;
 
 pub use local::{
     CannotContain, Containment, Doing, Evidence, Hold, Local, Trees, Usage, log_name, logs, usage,
 };
+pub use resource::{RESOURCE_ATTRIBUTES, Resource};
 
 /// What the runner's own program does as one of the processes that an agent begins with, by its
 /// first argument.
@@ -73,6 +75,8 @@ pub struct SpawnRequest {
     pub spec: AgentSpec,
     /// Environment variables by which the process is found again. They are not part of the spec.
     pub markers: BTreeMap<String, String>,
+    /// What its telemetry says of where it comes from. It is not part of the spec either.
+    pub resource: Resource,
     /// Where logs are kept; created if it is not there.
     pub log_dir: PathBuf,
     /// How much of them is kept.

@@ -20,7 +20,7 @@ use tracing::{debug, error};
 use crate::clock::Clock;
 use crate::discovery::View;
 use crate::executor::local::survey::{INSTANCE, RUN};
-use crate::executor::{Adoption, Event, Executor, SpawnRequest};
+use crate::executor::{Adoption, Event, Executor, Resource, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{
     Action, Arrival, CannotSteer, Contact, Desired, EntityId, Intent, Membership, Observed, Orders,
@@ -650,8 +650,10 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             ("RUNNER_CONFINEMENT".to_owned(), start.spec.confinement.to_string()),
             ("RUNNER_SPEC".to_owned(), start.spec.digest()),
         ]);
+        let kind = start.spec.env.get("RUNNER_ENTITY_TYPE").map_or("", String::as_str);
         self.executor.spawn(SpawnRequest {
             run: start.run,
+            resource: Resource::of_agent(id.as_str(), kind, &start.template),
             entity: id.clone(),
             spec: (*start.spec).clone(),
             markers,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::journal::Memory;
-use crate::executor::Identity;
 use crate::executor::local::survey::{Found, Survey};
+use crate::executor::{Identity, RESOURCE_ATTRIBUTES, Resource};
 use crate::plan::{
     Agent, AgentSpec, Arrival, Confinement, EntityId, Exit, Lease, Observed, Outcome, Phase, RunId,
     Time,
@@ -112,13 +112,24 @@ fn rebuild(found: &Found, now: Time) -> Agent {
 /// What it was started as: its markers name its own variables and its directory.
 fn spec(found: &Found) -> AgentSpec {
     let names = found.marker("RUNNER_ENV").unwrap_or_default();
-    let own = names
-        .split(',')
-        .filter_map(|name| found.marker(name).map(|value| (name.to_owned(), value.to_owned())));
+    let resource = resource(found);
+    let own = names.split(',').filter_map(|name| {
+        let value = found.marker(name)?;
+        let added = name == RESOURCE_ATTRIBUTES;
+        let value = if added { resource.taken_from(value) } else { value };
+        Some((name.to_owned(), value.to_owned()))
+    });
     let cwd = found.marker("RUNNER_CWD").map_or_else(|| found.cwd.clone(), PathBuf::from);
     let written = found.marker("RUNNER_ARGV").and_then(|argv| serde_json::from_str(argv).ok());
     let argv = written.unwrap_or_else(|| found.argv.clone());
     AgentSpec { argv, env: own.collect(), cwd, confinement: confinement(found) }
+}
+
+/// What was added to the attributes that its template gave it.
+fn resource(found: &Found) -> Resource {
+    let marker = |name| found.marker(name).unwrap_or_default();
+    let (entity, kind) = (marker("RUNNER_ENTITY_ID"), marker("RUNNER_ENTITY_TYPE"));
+    Resource::of_agent(entity, kind, marker("RUNNER_TEMPLATE"))
 }
 
 /// What an agent was started with, as its markers say.

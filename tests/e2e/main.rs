@@ -32,6 +32,7 @@ mod shutdown;
 mod storm;
 mod stranger;
 mod survival;
+mod telemetry;
 mod trees;
 #[expect(dead_code, reason = "the figures use the rest of it")]
 mod upheaval;

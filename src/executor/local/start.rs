@@ -19,7 +19,7 @@ use super::tree::{Cgroup, release};
 use super::{Shared, pidfd};
 use crate::account::AccountError;
 use crate::executor::gate::{Gate, Privileges, Word};
-use crate::executor::{Identity, SpawnRequest};
+use crate::executor::{Identity, RESOURCE_ATTRIBUTES, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{AgentSpec, Confinement, Limits, RunId};
 
@@ -118,6 +118,11 @@ fn word(request: &SpawnRequest, with: &Shared) -> Result<Word, StartError> {
     let mut env: BTreeMap<OsString, OsString> = inherited(&spec.confinement).collect();
     let own = spec.env.iter().chain(&request.markers);
     env.extend(own.map(|(name, value)| (name.into(), value.into())));
+    let attributes = env.entry(RESOURCE_ATTRIBUTES.into()).or_default();
+    // What is no text is no list of attributes, and is not ours to mend.
+    if let Some(given) = attributes.to_str() {
+        *attributes = request.resource.added_to(given).into();
+    }
     let place = with.trees.gate_option().map(Into::into);
     let options = place.into_iter().chain(privileges.options());
     let args = options.chain(spec.argv.iter().map(Into::into)).collect();

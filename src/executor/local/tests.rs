@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::executor::misbehave::{DEADLINE, eventually, misbehave};
-use crate::executor::{Identity, gate};
+use crate::executor::{Identity, Resource, gate};
 use crate::plan::{AgentSpec, Confinement, EntityId, Exit};
 
 mod adoption;
@@ -93,6 +93,7 @@ impl Rig {
                 cwd: self.temp.path().to_owned(),
                 confinement: Confinement::default(),
             },
+            resource: Resource::default(),
             markers: [("MARKER".to_owned(), "yes".to_owned())].into(),
             log_dir: self.path("logs"),
             logs: logs::Policy { max_bytes: None, keep: 0, max_total_bytes: None },

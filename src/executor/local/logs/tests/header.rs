@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::executor::SpawnRequest;
+use crate::executor::{Resource, SpawnRequest};
 use crate::plan::{AgentSpec, Confinement, RunId};
 
 fn request(argv: &[&str], reason: &str) -> SpawnRequest {
@@ -14,6 +14,7 @@ fn request(argv: &[&str], reason: &str) -> SpawnRequest {
             cwd: "/".into(),
             confinement: Confinement::default(),
         },
+        resource: Resource::default(),
         markers: [("MARKER".to_owned(), "secret".to_owned())].into(),
         log_dir: "logs".into(),
         logs: FOREVER,

@@ -1,0 +1,59 @@
+//! What an agent's telemetry says of where it comes from: the OpenTelemetry resource attributes in
+//! its environment.
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// The variable that has them: `key=value,…`, values percent-encoded.
+pub const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+
+/// What the OpenTelemetry specification allows in no value, and the sign of the encoding itself.
+const ENCODED: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'%').add(b',').add(b';').add(b'=').add(b'\\');
+
+/// Attributes, in the order in which they are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resource(Vec<(&'static str, String)>);
+
+impl Resource {
+    /// Of an agent that serves this entity by this template.
+    #[must_use]
+    pub fn of_agent(entity: &str, kind: &str, template: &str) -> Self {
+        let attributes = [
+            ("runner.entity", entity),
+            ("runner.entity.type", kind),
+            ("runner.template", template),
+            ("service.instance.id", entity),
+        ];
+        Self(attributes.map(|(key, value)| (key, encoded(value))).to_vec())
+    }
+
+    /// The variable: what the user gives for it, and after that what the user says nothing of.
+    #[must_use]
+    pub fn added_to(&self, given: &str) -> String {
+        let is_given = |key| given.split(',').any(|pair| key_of(pair) == key);
+        let own = self.0.iter().filter(|(key, _)| !is_given(*key));
+        let own = own.map(|(key, value)| format!("{key}={value}"));
+        let given = Some(given.to_owned()).filter(|given| !given.is_empty());
+        given.into_iter().chain(own).collect::<Vec<_>>().join(",")
+    }
+
+    /// What the user gave, of which [`added_to`](Self::added_to) made this.
+    #[must_use]
+    pub fn taken_from<'a>(&self, added: &'a str) -> &'a str {
+        self.0.iter().rev().fold(added, |rest, (key, value)| {
+            let (before, last) = rest.rsplit_once(',').unwrap_or(("", rest));
+            if last.split_once('=') == Some((*key, value)) { before } else { rest }
+        })
+    }
+}
+
+fn key_of(pair: &str) -> &str {
+    pair.split_once('=').map_or(pair, |(key, _)| key).trim()
+}
+
+fn encoded(value: &str) -> String {
+    utf8_percent_encode(value, ENCODED).to_string()
+}
+
+#[cfg(test)]
+mod tests;
