@@ -20,6 +20,7 @@ pub mod plan;
 pub mod project;
 pub mod reconcile;
 pub mod state;
+pub mod traces;
 pub mod world;
 
 /// The types generated from `proto/world.proto`.

@@ -19,6 +19,7 @@ use super::console::Console;
 use super::output::wants_colour;
 use crate::events::Recorder;
 use crate::metrics::MeterLayer;
+use crate::traces;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,6 +34,7 @@ pub(super) enum LogFormat {
 pub(super) struct Listeners {
     pub(super) recorder: Recorder,
     pub(super) meter: MeterLayer,
+    pub(super) traces: Option<traces::Listener>,
 }
 
 /// Starts the log. `RUST_LOG` says what of it is shown, or else `default`.
@@ -48,10 +50,14 @@ pub(super) fn start(
         LogFormat::Text => log.with_ansi(colour()).event_format(Lines).boxed(),
         LogFormat::Json => log.json().flatten_event(true).with_target(false).boxed(),
     };
-    let (recorder, meter) =
-        listeners.map(|Listeners { recorder, meter }| (recorder, meter)).unzip();
+    let (meter, recorder, traces) = match listeners {
+        Some(Listeners { recorder, meter, traces }) => (Some(meter), Some(recorder), traces),
+        None => (None, None, None),
+    };
     let recorder = recorder.map(|recorder| recorder.with_filter(Recorder::filter()));
-    tracing_subscriber::registry().with(meter).with(recorder).with(log.with_filter(filter)).init();
+    let traces = traces.map(|listener| listener.with_filter(traces::Listener::filter()));
+    let registry = tracing_subscriber::registry().with(meter).with(recorder).with(traces);
+    registry.with(log.with_filter(filter)).init();
 }
 
 /// Whether what is said to a person may be coloured.

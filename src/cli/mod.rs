@@ -180,7 +180,8 @@ fn general_help() -> String {
     format!(
         "Example: runner reconcile --config configs/demo.toml\n\n\
          Exit codes: {}.\n\n\
-         Environment: RUST_LOG filters the log (default: info), NO_COLOR turns colours off.",
+         Environment: RUST_LOG filters the log (default: info), NO_COLOR turns colours \
+         off, OTEL_EXPORTER_OTLP_ENDPOINT says where `reconcile` sends traces.",
         codes.join(", ")
     )
 }
@@ -207,7 +208,8 @@ pub fn main() -> ExitCode {
     if let Verb::Reconcile(args) = &cli.verb {
         let recorder = Recorder::default();
         let (meter, layer) = crate::metrics::meter();
-        let listeners = Listeners { recorder: recorder.clone(), meter: layer };
+        let (traces, listener) = crate::traces::asked_for().unzip();
+        let listeners = Listeners { recorder: recorder.clone(), meter: layer, traces: listener };
         let console = match cli.log_format {
             LogFormat::Text => Console::new(),
             // What is for programs has nothing between its lines.
@@ -215,7 +217,8 @@ pub fn main() -> ExitCode {
         };
         console.make_way_for_panics();
         logging::start(cli.log_format, filter, (console.clone(), Some(listeners)));
-        return reconcile::run(args, (&recorder, &meter), &console).into();
+        let outlets = (&meter, traces.as_ref());
+        return reconcile::run(args, &recorder, outlets, &console).into();
     }
     logging::start(cli.log_format, filter, (Console::default(), None));
     let ending = match cli.verb {

@@ -34,6 +34,7 @@ use crate::project::{Dirs, Syncer};
 use crate::proto::control as pb;
 use crate::reconcile::{Inheritance, Reconciler, Settings, Sources};
 use crate::state::{Directory, DirectoryError, Journal, restore};
+use crate::traces::Traces;
 
 /// Keep one agent for each entity, until told to stop.
 #[derive(Debug, Parser)]
@@ -62,6 +63,7 @@ struct About<'a> {
     successor: &'a Successor,
     events: &'a Events,
     meter: &'a Meter,
+    traces: Option<&'a Traces>,
     console: &'a Console,
 }
 
@@ -71,7 +73,8 @@ const LAST_STARTS: Duration = Duration::from_secs(12);
 
 pub(super) fn run(
     args: &Args,
-    (recorder, meter): (&Recorder, &Meter),
+    recorder: &Recorder,
+    (meter, traces): (&Meter, Option<&Traces>),
     console: &Console,
 ) -> Ending {
     let loaded = match args.file.clone().load() {
@@ -98,7 +101,7 @@ pub(super) fn run(
     let events = Events::keep(recorder, directory.path(), max_bytes);
     let begun = events.and_then(|events| Ok((events, Successor::new()?)));
     let over = begun.and_then(|(events, successor)| {
-        let about = About { successor: &successor, events: &events, meter, console };
+        let about = About { successor: &successor, events: &events, meter, traces, console };
         let over = reconcile_on(&args.file, loaded, &directory, &about);
         events.flush();
         over
@@ -118,12 +121,14 @@ fn reconcile_on(
     about: &About<'_>,
 ) -> io::Result<()> {
     loop {
+        let exporting = about.traces.and_then(|traces| traces.export(&loaded.name()));
         let runtime = runtime()?;
         match runtime.block_on(reconcile(loaded.clone(), directory, about))? {
             Left::Ended => return Ok(()),
             Left::Replaced => {}
         }
         runtime.shutdown_timeout(LAST_STARTS);
+        drop(exporting);
         about.events.flush();
         directory.hand_on(true)?;
         let error = about.successor.take_over();
@@ -136,7 +141,7 @@ fn reconcile_on(
 async fn reconcile(
     loaded: Loaded,
     directory: &Directory,
-    &About { successor, events, meter, console }: &About<'_>,
+    &About { successor, events, meter, console, .. }: &About<'_>,
 ) -> io::Result<Left> {
     // Its memory and its environment may hold what no agent of the same user is to read. An exec
     // undoes it, so agents are as they would be.
@@ -176,12 +181,11 @@ async fn reconcile(
     let rotator = logs::Rotator::new(rotation_seen, clock);
     let syncer = Syncer::new(projects_seen);
     let watch = config::watch(&path, overrides.clone(), bytes)?;
-    let view = world.view();
     let (asks, asks_seen) = mpsc::unbounded_channel();
     let sources = Sources {
         settings: settings_seen,
         intent: intent_seen,
-        view,
+        view: world.view(),
         synced: syncer.ready(),
         events: happenings,
         requests: requests_seen,

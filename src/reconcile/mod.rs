@@ -36,9 +36,11 @@ use report::Report;
 /// are usual: one that acts, one that draws conclusions, one that finds nothing left.
 const MOST_PASSES: usize = 16;
 
-/// Why the loop woke.
+/// Why the loop woke, or looks without having slept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
+    /// It has just begun.
+    Beginning,
     Settings,
     Intent,
     World,
@@ -46,6 +48,22 @@ enum Wake {
     Agent,
     Request,
     Timer,
+}
+
+impl Wake {
+    /// The word for it, for programs.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Beginning => "beginning",
+            Self::Settings => "config",
+            Self::Intent => "intent",
+            Self::World => "world",
+            Self::Project => "project",
+            Self::Agent => "agent",
+            Self::Request => "request",
+            Self::Timer => "timer",
+        }
+    }
 }
 
 /// What has happened since the last plan.
@@ -95,6 +113,7 @@ pub struct Reconciler<E, W, M> {
     /// Kept as long as nothing that it depends on has changed.
     desired: Option<Arc<Desired>>,
     wake_at: Option<Time>,
+    woke: Wake,
     /// What has happened that the last plan did not know of.
     news: News,
     /// Whether the last plan for all agents left nobody waiting.
@@ -131,6 +150,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             unwritten: BTreeSet::new(),
             desired: None,
             wake_at: None,
+            woke: Wake::Beginning,
             news: News::Any,
             settled: false,
             hangs_on_answer: true,
@@ -207,6 +227,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 wake = self.wait().await;
             }
             debug!(?wake, "woke");
+            self.woke = wake;
         }
     }
 
@@ -513,7 +534,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                 }
             };
             self.apply(&plan, now);
-            report::pass(&plan, &self.observed, self.clock.now() - now);
+            let took = self.clock.now() - now;
+            report::pass(&plan, &self.observed, self.woke.word(), took);
             let is_forgotten = |action: &Action| matches!(action.verb, Verb::Forget { .. });
             agents = match agents {
                 // Who is forgotten is a newcomer, if it is wanted all the same.

@@ -333,14 +333,14 @@ pub(super) fn turn(template: &str, turn: &Turn) {
 }
 
 /// Sums up a pass. One that found nothing to do is of interest only to who counts them.
-pub(super) fn pass(plan: &Plan, observed: &Observed, took: Duration) {
+pub(super) fn pass(plan: &Plan, observed: &Observed, cause: &str, took: Duration) {
     let Plan { actions, unchanged, pending, .. } = plan;
     let (actions, pending, agents) = (actions.len(), pending.len(), observed.agents.len());
     let took_ms = fine_millis(took);
     if actions == 0 {
-        trace!(event = "pass", actions, unchanged, pending, agents, took_ms, "pass");
+        trace!(event = "pass", actions, unchanged, pending, agents, cause, took_ms, "pass");
     } else {
-        debug!(event = "pass", actions, unchanged, pending, agents, took_ms, "pass");
+        debug!(event = "pass", actions, unchanged, pending, agents, cause, took_ms, "pass");
     }
 }
 
