@@ -45,6 +45,8 @@ class Ev:
     WORLD_BACK = "world.back"
     REMOVAL_HELD = "removal.held"
     METRICS_LISTENING = "metrics.listening"
+    TRACES_FAILED = "traces.failed"
+    TRACES_SENT = "traces.sent"
     PROJECT_SYNCING = "project.syncing"
     PROJECT_SYNCED = "project.synced"
     PROJECT_FAILED = "project.sync_failed"

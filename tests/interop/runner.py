@@ -22,7 +22,7 @@ def environment(token: str) -> dict[str, str]:
 
     Where Python finds grpcio and the stubs is no such variable: setup.sh tells the environments.
     """
-    removed = ("RUNNER_", "UV_", "PYTHON", "VIRTUAL_ENV", "RUST_LOG")
+    removed = ("RUNNER_", "OTEL_", "UV_", "PYTHON", "VIRTUAL_ENV", "RUST_LOG")
     env = {key: value for key, value in os.environ.items() if not key.startswith(removed)}
     return env | {
         "PATH": f"{VENV / 'bin'}:{env['PATH']}",
