@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -250,6 +251,19 @@ def test_it_is_as_the_environment_wants_it(
     terminal.wait_for("no agent is left")
     terminal.wait_for(f"^{re.escape(PROMPT)}$")
     assert not [line for line in terminal.scrolled() if re.search(HEAD_LIKE, line)]
+
+
+def test_lines_for_programs_have_nothing_between_them(tmp_path: Path, terminal: Terminal) -> None:
+    terminal.run(*command(tmp_path, FILE), "--log-format", "json")
+    terminal.wait_for("agent.failed")
+    terminal.press("C-c")
+    terminal.wait_for("no agent is left")
+    terminal.wait_for(f"^{re.escape(PROMPT)}$")
+    _command, *lines, _prompt = terminal.scrolled()
+    assert len(lines) > 10
+    for line in lines:
+        # What the terminal itself shows of Ctrl-C.
+        json.loads(line.removeprefix("^C"))
 
 
 def test_without_a_terminal_there_are_plain_lines_only(tmp_path: Path) -> None:
