@@ -5,7 +5,7 @@ pub(super) const NO_EVENTS: [&str; 4] =
     ["hook.done", "pass", "world.answered", "world.call_failed"];
 
 /// The kinds of all events, in order.
-pub const KINDS: [&str; 81] = [
+pub const KINDS: [&str; 84] = [
     "agent.backoff",
     "agent.completed",
     "agent.exited",
@@ -79,6 +79,9 @@ pub const KINDS: [&str; 81] = [
     "runner.started",
     "runner.stopped",
     "runner.stopping",
+    "runner.waiting",
+    "traces.failed",
+    "traces.sent",
     "tree.oom",
     "tree.stray",
     "tree.stuck",
