@@ -1,13 +1,17 @@
 //! What it costs to ask a runner of 1,000 agents of which a tenth crash all the time, and what it
 //! costs the runner to be watched by many, some of whom never read.
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use runner::control::client::connect;
-use runner::proto::control::ListAgentsRequest;
+use runner::proto::control::{ListAgentsRequest, ListEventsRequest, Selector};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::runtime::Runtime;
 
 use super::harness::{Runner, entities, ids, misbehave};
@@ -31,7 +35,8 @@ pub(crate) fn asking() {
         format!("[agents.{name}]\ncommand = [{program:?}, {crash}]\n")
     };
     let config = format!(
-        "[runner]\nserver = \"embedded\"\ninitial_backoff_ms = 0\nmax_restart_attempts = 1000000\n\
+        "[metrics]\nlisten = \"127.0.0.1:0\"\n\
+         [runner]\nserver = \"embedded\"\ninitial_backoff_ms = 0\nmax_restart_attempts = 1000000\n\
          [agents.default]\ncommand = [{program:?}]\n{}{}",
         crashing.iter().map(template).collect::<String>(),
         entities(crashing.iter().chain(&steady)),
@@ -40,6 +45,10 @@ pub(crate) fn asking() {
     all_started(&runner, 0, &crashing);
     all_started(&runner, 0, &steady);
 
+    // What clients cost is theirs: they get one processor, so that the runner has another.
+    let mut one = CpuSet::new();
+    one.set(0);
+    sched_setaffinity(None, &one).unwrap();
     let runtime = Runtime::new().unwrap();
     let state = runner.dir.path().join("state");
     tell("the verb `get agents -o json`", (0..QUESTIONS).map(|_| verb(&runner)).collect());
@@ -54,7 +63,10 @@ pub(crate) fn asking() {
     });
     tell("the call ListAgents", called.collect());
 
-    let alone = restarts(&runner, &steady);
+    let passes = Passes::of(&runner);
+    sleep(TIME);
+    println!("asking: nobody watches: {}", passes.since(&runner));
+    let alone = restarts(&runtime, &runner, &steady);
     let memory = Memory::of(runner.process.id()).unwrap().proportional;
     println!("asking: nobody watches: {} KiB, {}", memory >> 10, used(&runner));
     tell("nobody watches: from SIGKILL to the next start", alone);
@@ -71,6 +83,7 @@ pub(crate) fn asking() {
             while let Ok(Some(_)) = changes.message().await {}
         });
     }
+    let passes = Passes::of(&runner);
     let watched = Instant::now();
     while watched.elapsed() < TIME {
         // The samples are what is wanted.
@@ -82,7 +95,8 @@ pub(crate) fn asking() {
             used(&runner)
         );
     }
-    tell("watched: from SIGKILL to the next start", restarts(&runner, &steady));
+    println!("asking: {WATCHERS} watch, {MUTE} never read: {}", passes.since(&runner));
+    tell("watched: from SIGKILL to the next start", restarts(&runtime, &runner, &steady));
     runtime.shutdown_background();
     runner.stop();
 }
@@ -97,20 +111,73 @@ fn verb(runner: &Runner) -> Duration {
     asked.elapsed()
 }
 
-/// The times from the kill of an agent to the start of the next one.
-fn restarts(runner: &Runner, names: &[String]) -> Vec<Duration> {
+/// The times from the kill of an agent to the start of the next one, as events tell of it: where
+/// many crash, the log has one line for all.
+fn restarts(runtime: &Runtime, runner: &Runner, names: &[String]) -> Vec<Duration> {
+    let state = runner.dir.path().join("state");
+    let agents: BTreeMap<_, _> = runner
+        .agents()
+        .iter()
+        .filter_map(|agent| {
+            Some((agent.marker("RUNNER_ENTITY_ID")?.to_owned(), agent.identity.pid))
+        })
+        .collect();
     let of = |name: &String| {
-        let mark = runner.process.mark();
-        let agents = runner.agents();
-        let agent = agents.iter().find(|agent| agent.marker("RUNNER_ENTITY_ID") == Some(name));
-        let pid = i32::try_from(agent.unwrap().identity.pid).unwrap();
-        let killed = Instant::now();
-        // A child of the runner's, which has not reaped it.
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-        runner.process.event(mark, "agent.started", name);
-        killed.elapsed()
+        runtime.block_on(async {
+            let selector = Some(Selector { names: vec![name.clone()], ..Selector::default() });
+            let mut client = connect(&state).unwrap();
+            // Not what has happened before, but for its start.
+            let asked = ListEventsRequest { selector, since_ms: 0, limit: 1 };
+            let mut events = client.watch_events(asked).await.unwrap().into_inner();
+            let pid = Pid::from_raw(i32::try_from(agents[name]).unwrap()).unwrap();
+            let killed = Instant::now();
+            // A child of the runner's, which has not reaped it.
+            kill_process(pid, Signal::KILL).unwrap();
+            let mut ended = false;
+            loop {
+                let kind = events.message().await.unwrap().unwrap().event.unwrap_or_default().kind;
+                ended |= kind == "agent.exited";
+                if ended && kind == "agent.started" {
+                    return killed.elapsed();
+                }
+            }
+        })
     };
     names.iter().step_by(names.len() / KILLS).map(of).collect()
+}
+
+/// How many passes there were, and how many seconds they took, as the runner tells a Prometheus.
+struct Passes {
+    at: Instant,
+    count: f64,
+    seconds: f64,
+}
+
+impl Passes {
+    fn of(runner: &Runner) -> Self {
+        let listening = runner.process.event_of_all(0, "metrics.listening");
+        let mut peer = TcpStream::connect(listening["address"].as_str().unwrap()).unwrap();
+        peer.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        peer.read_to_string(&mut page).unwrap();
+        let value = |name: &str| {
+            let line = page.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().parse().unwrap()
+        };
+        Self {
+            at: Instant::now(),
+            count: value("runner_pass_duration_seconds_count"),
+            seconds: value("runner_pass_duration_seconds_sum"),
+        }
+    }
+
+    fn since(&self, runner: &Runner) -> String {
+        let now = Self::of(runner);
+        let time = (now.at - self.at).as_secs_f64();
+        let (count, seconds) = (now.count - self.count, now.seconds - self.seconds);
+        let (each, share) = (seconds / count * 1e6, seconds / time * 1e3);
+        format!("{:.0} passes a second, {each:.0} µs each, {share:.1} ms in all", count / time)
+    }
 }
 
 /// The processor time that the runner takes, in a second.

@@ -46,11 +46,11 @@ fn of_all_verbs() {
     let runner = Runner::start(&config);
     runner.pids(0, &["alice", "bob", "carol"]);
     runner.process.event(0, "agent.failed", "crasher");
-    data(&runner, &["suspend", "carol"]);
-    data(&runner, &["wait", "--for=deleted", "carol"]);
     let settings = settings(&runner);
     let _bound = settings.bind_to_scope();
-    let shows: [(&str, &[&str]); 22] = [
+    assert_snapshot!("suspend", data(&runner, &["suspend", "carol"]));
+    data(&runner, &["wait", "--for=deleted", "carol"]);
+    let shows: [(&str, &[&str]); 23] = [
         ("get_agents", &["get", "agents"]),
         ("get_agents_wide", &["get", "agents", "-o", "wide"]),
         ("get_agents_json", &["get", "agents", "alice", "crasher", "--usage", "-o", "json"]),
@@ -63,6 +63,7 @@ fn of_all_verbs() {
         ("get_templates_json", &["get", "templates", "-o", "json"]),
         ("get_events", &["get", "events", "crasher"]),
         ("events_json", &["events", "bob", "-o", "json"]),
+        ("events", &["events", "bob"]),
         ("status", &["status"]),
         ("status_json", &["status", "alice", "-o", "json"]),
         ("describe", &["describe", "agent", "crasher"]),
