@@ -79,3 +79,19 @@ fn find_group(group: &str) -> Result<Gid, AccountError> {
     let entry = Group::from_name(group)?;
     entry.map(|entry| entry.gid).ok_or_else(|| AccountError::NoGroup(group.to_owned()))
 }
+
+/// Whether a group is nobody's but this user's: root's own, or the one that is the user's first,
+/// has the user's name, and no other members, as most systems make it for each user.
+#[must_use]
+pub fn is_group_of(uid: u32, gid: u32) -> bool {
+    if gid == 0 {
+        return true;
+    }
+    let (Ok(Some(user)), Ok(Some(group))) =
+        (User::from_uid(Uid::from_raw(uid)), Group::from_gid(Gid::from_raw(gid)))
+    else {
+        return false;
+    };
+    let alone = group.mem.iter().all(|member| *member == user.name);
+    user.gid == group.gid && user.name == group.name && alone
+}

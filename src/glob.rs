@@ -1,33 +1,35 @@
 //! Patterns of names, as a shell has them.
 
+use std::str::Chars;
+
 /// Whether a name fits a pattern, in which `*` stands for any characters and `?` for one.
+///
+/// Takes no memory, and at most time in proportion to the pattern and to the square of the name:
+/// patterns come from whoever may ask, by the thousand.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n) = (0, 0);
+    let (mut pattern, mut name) = (pattern.chars(), name.chars());
     // Where to go on after the last `*`, if it stood for one character more.
-    let mut again: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                again = Some((p, n));
-                p += 1;
+    let mut again: Option<(Chars<'_>, Chars<'_>)> = None;
+    loop {
+        let (mut after, mut rest) = (pattern.clone(), name.clone());
+        match (after.next(), rest.next()) {
+            (None, None) => return true,
+            (Some('*'), _) => {
+                again = Some((after.clone(), name.clone()));
+                pattern = after;
             }
-            Some(&c) if c == '?' || name.get(n) == Some(&c) => {
-                p += 1;
-                n += 1;
+            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
+                (pattern, name) = (after, rest);
             }
-            Some(_) | None => match again {
-                Some((star, from)) => {
-                    again = Some((star, from + 1));
-                    p = star + 1;
-                    n = from + 1;
+            (Some(_) | None, Some(_)) | (Some(_), None) => {
+                let Some((star, from)) = &mut again else { return false };
+                if from.next().is_none() {
+                    return false;
                 }
-                None => return false,
-            },
+                (pattern, name) = (star.clone(), from.clone());
+            }
         }
     }
-    pattern.get(p..).unwrap_or_default().iter().all(|c| *c == '*')
 }
 
 #[cfg(test)]
@@ -47,6 +49,9 @@ mod tests {
             ("a*b*c", "axxyyc", false),
             ("a?c", "abc", true),
             ("a?c", "ac", false),
+            ("a*a", "a", false),
+            ("**?**", "x", true),
+            ("*?", "", false),
             ("*", "", true),
             ("", "a", false),
             ("*é?", "xéy", true),

@@ -7,12 +7,16 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod credentials;
 pub mod discovery;
 pub mod events;
 pub mod executor;
 #[doc(hidden)]
 pub mod fault;
 mod files;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod glob;
 pub mod hooks;
 pub mod metrics;
@@ -20,6 +24,7 @@ pub mod plan;
 pub mod project;
 pub mod reconcile;
 pub mod state;
+mod text;
 pub mod traces;
 pub mod world;
 

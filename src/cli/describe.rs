@@ -138,6 +138,10 @@ pub(super) fn text(described: &pb::AgentDescription, last: u32) -> String {
             if agent.pid != 0 {
                 line("Process", &format!("{}, run {}", agent.pid, agent.run));
             }
+            if !agent.pod.is_empty() {
+                let (pod, node) = (&agent.pod, &agent.node);
+                line("Pod", &format!("{pod} on node {node}, run {}", agent.run));
+            }
             if agent.started_at_ms != 0 {
                 let at = time_of_day(agent.started_at_ms);
                 line("Started", &format!("{at} ({} ago)", age(agent.started_at_ms)));

@@ -111,7 +111,8 @@ impl Instead {
     pub(super) fn load_untried(self, path: PathBuf) -> Result<Loaded, Ending> {
         let Self { server, log_dir, state_dir, agents_dir } = self;
         let enforceable = Enforceable::default();
-        let overrides = Overrides { server, log_dir, state_dir, agents_dir, enforceable };
+        let running = None;
+        let overrides = Overrides { server, log_dir, state_dir, agents_dir, enforceable, running };
         let config::Loaded { config, bytes } = config::load(&path, &overrides).map_err(refuse)?;
         Ok(Loaded { path, overrides, config, bytes })
     }

@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use super::console::Console;
-use super::output::wants_colour;
+use super::output::{escaped, wants_colour};
 use crate::events::Recorder;
 use crate::metrics::MeterLayer;
 use crate::traces;
@@ -120,8 +120,8 @@ fn level_style(level: Level) -> Style {
     colour.on_default()
 }
 
-/// The fields of an event, by their place in the line. Control characters, which may come from
-/// the world or from agents, are escaped; our own messages may have several lines.
+/// The fields of an event, by their place in the line. What may come from the world or from
+/// agents is escaped; our own messages may have several lines.
 #[derive(Default)]
 struct Parts {
     entity: Option<String>,
@@ -154,18 +154,6 @@ impl Visit for Parts {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.take(field.name(), value);
     }
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            escaped.extend(character.escape_default());
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

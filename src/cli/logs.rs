@@ -84,6 +84,16 @@ fn whose(args: &Args) -> Result<(PathBuf, Vec<String>), Ending> {
             let selector = Some(args.selection.selector());
             let request = pb::ListAgentsRequest { selector, ..pb::ListAgentsRequest::default() };
             let agents = client.list_agents(request).await?.into_inner().agents;
+            let mut pods = agents.iter().filter(|agent| !agent.pod.is_empty()).peekable();
+            if pods.peek().is_some() {
+                for pb::Agent { name, pod, .. } in pods {
+                    let name = super::output::escaped(name);
+                    say(format!(
+                        "error: {name} is a pod: its log is the cluster's, `kubectl logs {pod}`"
+                    ));
+                }
+                return Ok(Ending::Failed);
+            }
             let mut names: Vec<_> = agents.into_iter().map(|agent| agent.name).collect();
             // Who has no agent now may have had one.
             names.extend(args.selection.plain_names().map(str::to_owned));
@@ -125,7 +135,8 @@ fn show(args: &Args, log_dir: &Path, names: &[String]) -> io::Result<Ending> {
     // Before the logs are read: what is written after that is told.
     let mut writes = if args.follow { Some(Writes::of(log_dir, &ids)?) } else { None };
     let with_prefix = args.prefix || ids.len() > 1;
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let shown = |name: &String| super::output::escaped(name).chars().count();
+    let width = names.iter().map(shown).max().unwrap_or(0);
     let mut sources: Vec<_> = ids
         .iter()
         .enumerate()
@@ -206,13 +217,18 @@ fn prefix(id: &EntityId, number: usize, width: usize) -> String {
         Some(colour) => colour.on_default(),
         None => Style::new(),
     };
-    format!("{style}{:<width$} |{style:#} ", id.as_str())
+    format!("{style}{:<width$} |{style:#} ", super::output::escaped(id.as_str()))
 }
 
 /// The part of a log that is asked for.
 fn wanted<'l>(args: &Args, all: &'l [u8]) -> &'l [u8] {
+    part_of(all, args.previous, args.since, args.tail)
+}
+
+/// Of the run before the latest only, of those that began within some time, so many lines.
+fn part_of(all: &[u8], previous: bool, since: Option<Duration>, tail: Option<usize>) -> &[u8] {
     let mut part = all;
-    if args.previous {
+    if previous {
         let heads = heads(all);
         let before = heads.len().checked_sub(2).and_then(|at| heads.get(at..));
         part = match before {
@@ -220,7 +236,7 @@ fn wanted<'l>(args: &Args, all: &'l [u8]) -> &'l [u8] {
             _ => &[],
         };
     }
-    if let Some(since) = args.since {
+    if let Some(since) = since {
         let now = wall_time().duration_since(UNIX_EPOCH).unwrap_or_default();
         let from = now.saturating_sub(since);
         let late = heads(part)
@@ -228,7 +244,7 @@ fn wanted<'l>(args: &Args, all: &'l [u8]) -> &'l [u8] {
             .find(|at| part.get(*at..).and_then(begun).is_some_and(|begun| begun >= from));
         part = late.and_then(|at| part.get(at..)).unwrap_or_default();
     }
-    match args.tail {
+    match tail {
         Some(0) => &[],
         Some(lines) => last_lines(part, lines),
         None => part,
@@ -262,5 +278,7 @@ fn last_lines(log: &[u8], lines: usize) -> &[u8] {
     log.get(begin..).unwrap_or_default()
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 #[cfg(test)]
 mod tests;

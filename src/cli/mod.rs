@@ -4,6 +4,7 @@
 
 mod agent;
 mod candidates;
+mod cluster;
 mod completions;
 mod config;
 mod console;
@@ -11,6 +12,8 @@ mod describe;
 mod doctor;
 mod events;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod get;
 mod head;
 mod instance;
@@ -121,7 +124,7 @@ impl Verb {
         match self {
             // The embedded world is a guest there; its own affairs are not the runner's.
             Self::Reconcile(_) | Self::Plan(_) | Self::Validate(_) | Self::Config(_) => {
-                "info,runner::world=warn"
+                "info,runner::world=warn,kube_client=off"
             }
             Self::World(_) | Self::Agent(_) => "info",
             // What is tried is told of in the report.

@@ -12,6 +12,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::print;
 use crate::clock::wall_time;
+use crate::text::is_unseen;
 
 /// The version of all JSON and YAML that is printed: `design/api.md`.
 pub(super) const API_VERSION: &str = "runner/v1";
@@ -141,10 +142,12 @@ pub(super) fn colour_of(phase: &str) -> Option<AnsiColor> {
     })
 }
 
+/// A text on one line, of which everything is seen, in the order in which it stands: what the
+/// world or agents wrote is not to move a terminal's cursor, nor to look like something else.
 pub(super) fn escaped(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
-            let escaped = character.is_control().then(|| character.escape_default());
+            let escaped = is_unseen(character).then(|| character.escape_default());
             let plain = escaped.is_none().then_some(character);
             escaped.into_iter().flatten().chain(plain)
         })

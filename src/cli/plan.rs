@@ -27,7 +27,7 @@ use crate::discovery::{self, View};
 use crate::executor::local::survey::{Found, survey};
 use crate::plan::{
     Agent, AgentSpec, Answer, Arrival, Contact, Desired, Entities, Entity, EntityId, Heard, Intent,
-    Lease, Membership, Observed, Phase, Rules, RunId, Site, Spawn, Time, Want, Wants, plan,
+    Lease, Membership, Observed, Phase, Place, Rules, RunId, Site, Spawn, Time, Want, Wants, plan,
 };
 use crate::proto::control as pb;
 use crate::state::{Memory, confinement};
@@ -182,15 +182,17 @@ pub(super) async fn ask(
     let world = discovery::start(seen, clock);
     let mut view = world.view();
     let answered = view.wait_for(|view: &Arc<View>| view.latest.is_some());
-    let silent = || {
-        let message = format!("the world at {server} gave no answer within {patience:?}");
-        io::Error::new(io::ErrorKind::TimedOut, message)
+    let latest = match timeout(patience, answered).await {
+        Ok(view) => view.map_err(io::Error::other)?.latest.clone(),
+        Err(_elapsed) => None,
     };
-    let view = timeout(patience, answered)
-        .await
-        .map_err(|_elapsed| silent())?
-        .map_err(io::Error::other)?;
-    view.latest.clone().ok_or_else(silent)
+    if let Some(answer) = latest {
+        return Ok(answer);
+    }
+    let why = view.borrow().trouble.clone();
+    let why = why.map_or_else(String::new, |trouble| format!(": {trouble}"));
+    let message = format!("the world at {server} gave no answer within {patience:?}{why}");
+    Err(io::Error::new(io::ErrorKind::TimedOut, message))
 }
 
 /// What the demo world would say if it were started.
@@ -236,16 +238,17 @@ fn observed(
             attempts: 0,
             restarts: 0,
             last_end: None,
+            waits: None,
             phase: Phase::Running {
                 run: RunId(run),
-                pid: found.identity.pid,
+                place: Place::Process { pid: found.identity.pid },
                 since: now,
                 lease: Lease::Held,
             },
         };
         (id.clone(), agent)
     });
-    let contact = Contact { reachable: true, asked: Some(answer.at), disrupted: None };
+    let contact = Contact { reachable: true, asked: Some(answer.at), ..Contact::default() };
     Observed { contact, agents: agents.collect(), ..Observed::default() }
 }
 
@@ -257,6 +260,7 @@ fn spec(found: &Found, want: Option<&Want>) -> Arc<AgentSpec> {
         env: LiteMap::new(),
         cwd: found.cwd.clone(),
         confinement: confinement(found),
+        pod: None,
     };
     let Some(want) = want else { return Arc::new(running) };
     if found.marker("RUNNER_SPEC") == Some(&want.spec.digest()) {

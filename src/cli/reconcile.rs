@@ -20,20 +20,23 @@ use super::settings::{Settler, containment, instance, rotation, with_absolute_cw
 use super::signals::{self, Signals, Told};
 use super::{Ending, fail, limits, live, runtime, waiting};
 use crate::clock::Clock;
-use crate::config::{self, Config, LoadError, OnExit, Overrides, Reload, Server, Watch};
+use crate::config::{
+    self, Config, ExecutorKind, LoadError, OnExit, Overrides, Reload, Server, Watch,
+};
 use crate::control::preview::Draft;
 use crate::control::{self, Ask, Instance};
 use crate::discovery;
 use crate::events::{Events, Recorder};
 use crate::executor::gate::{Births, VERB};
+use crate::executor::kubernetes::{Access, Kubernetes};
 use crate::executor::local::survey::survey;
-use crate::executor::{Local, Record, Trees, logs};
-use crate::metrics::Meter;
-use crate::plan::{Enforceable, Intent};
+use crate::executor::{Event, Executor, Local, Record, Trees, logs};
+use crate::metrics::{Exporter, Meter};
+use crate::plan::{Agent, Enforceable, Intent};
 use crate::project::{Dirs, Syncer};
 use crate::proto::control as pb;
-use crate::reconcile::{Inheritance, Reconciler, Settings, Sources};
-use crate::state::{Directory, DirectoryError, Journal, restore};
+use crate::reconcile::{Inheritance, Reconciler, Request, Settings, Sources};
+use crate::state::{Directory, DirectoryError, Journal, Memory, restore, restore_pods};
 use crate::traces::Traces;
 
 /// Keep one agent for each entity, until told to stop.
@@ -138,114 +141,219 @@ fn reconcile_on(
     }
 }
 
-async fn reconcile(
-    loaded: Loaded,
-    directory: &Directory,
-    &About { successor, events, meter, console, .. }: &About<'_>,
-) -> io::Result<Left> {
+async fn reconcile(loaded: Loaded, directory: &Directory, about: &About<'_>) -> io::Result<Left> {
     // Its memory and its environment may hold what no agent of the same user is to read. An exec
     // undoes it, so agents are as they would be.
     if let Err(error) = set_dumpable(false) {
         warn!(%error, "other processes of this user may read the runner's memory");
     }
-    let signals = Signals::new(console.has_line())?;
+    let signals = Signals::new(about.console.has_line())?;
     let name = loaded.name();
-    let Loaded { path, mut overrides, config, bytes } = loaded;
-    let outlets = Outlets::new(&config, &name, directory.path());
-    let mut hooks = outlets.hooks(events);
-    info!(event = "runner.started", config = %path.display(), pid = std::process::id(), "started");
-
+    let executor = loaded.config.executor.clone();
+    let outlets = Outlets::new(&loaded.config, &name, directory.path());
+    // Who reads that it is started may ask it.
+    let socket = control::listen(directory.path());
+    info!(event = "runner.started", config = %loaded.path.display(), pid = std::process::id(), "started");
     let (requests, requests_seen) = mpsc::unbounded_channel();
-    let mut exporter = outlets.exporter(meter, &requests);
+    let mut exporter = outlets.exporter(about.meter, &requests);
     exporter.settle().await;
-
     let clock = Clock::new();
-    let (journal, inheritance) = take_up(directory, clock)?;
-    let births = Arc::new(births());
-    let trees = hold(directory, &config, &inheritance, &births)?;
-    overrides.enforceable = trees.enforceable();
-    limits::tell_missing(&config, &overrides.enforceable);
-    let enforceable = overrides.enforceable.clone();
-    let mut settler = Settler::new(directory.path())?;
-    let (settings, asked) = settler.settle(&config).await?;
-    let (rotation, rotation_seen) = watch::channel(rotation(&settings));
-    let (projects, projects_seen) = watch::channel(settings.rules.projects());
-    let (settings, settings_seen) = watch::channel(Arc::new(settings));
-    let (asked, asked_seen) = watch::channel(asked);
-    let (intent, intent_seen) = watch::channel(Intent::Run);
-
-    let world = discovery::start(asked_seen, clock);
-    let record = Arc::clone(&journal) as Arc<dyn Record>;
-    let (executor, happenings) = Local::new(births, record, Arc::clone(&trees));
-    executor.reap_orphans()?;
-    let rotator = logs::Rotator::new(rotation_seen, clock);
-    let syncer = Syncer::new(projects_seen);
-    let watch = config::watch(&path, overrides.clone(), bytes)?;
-    let (asks, asks_seen) = mpsc::unbounded_channel();
-    let sources = Sources {
-        settings: settings_seen,
-        intent: intent_seen,
-        view: world.view(),
-        synced: syncer.ready(),
-        events: happenings,
-        requests: requests_seen,
-    };
-    let effects = (executor, world, (Arc::clone(&journal), events.clone()));
-    let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
-    let instance = Instance {
+    let journal = open_journal(directory)?;
+    let begun = Begun {
+        directory,
+        about,
+        loaded,
         name,
-        config: absolute(&path).unwrap_or_else(|_| path.clone()),
-        state_dir: directory.path().to_owned(),
-        requests,
-        changes: reconciler.changes(),
-        events: events.clone(),
-        asks,
-    };
-    let manager = Manager::from_env();
-    let intent_told = intent.subscribe();
-    let operator = Operator {
         signals,
-        console,
-        path,
-        overrides,
-        manager: &manager,
-        asks: asks_seen,
-        reloading: Vec::new(),
-        events: events.clone(),
-        successor,
-        intent,
-        watch,
-        settler,
-        settings,
-        asked,
-        rotation,
-        projects,
         outlets,
-        enforceable,
-        config,
+        exporter,
+        socket,
+        requests: (requests, requests_seen),
+        clock,
+        journal,
     };
+    match executor {
+        ExecutorKind::Local => Box::pin(begun.on_this_machine()).await,
+        ExecutorKind::Kubernetes(cluster) => Box::pin(begun.in_cluster(&cluster)).await,
+    }
+}
 
-    let intent = tokio::select! {
-        intent = reconciler.run() => intent,
-        replaced = operator.run() => {
-            replaced?;
-            reconciler.give_up();
-            info!(event = "runner.replaced", "the program on the disk takes over");
-            return Ok(Left::Replaced);
+/// A runner that has begun, and is to know yet who is there.
+struct Begun<'a> {
+    directory: &'a Directory,
+    about: &'a About<'a>,
+    loaded: Loaded,
+    name: String,
+    signals: Signals,
+    outlets: Outlets,
+    exporter: Exporter,
+    socket: io::Result<control::Socket>,
+    requests: (mpsc::UnboundedSender<Request>, mpsc::UnboundedReceiver<Request>),
+    clock: Clock,
+    journal: Arc<Journal>,
+}
+
+impl Begun<'_> {
+    /// Agents are processes beside this one.
+    async fn on_this_machine(mut self) -> io::Result<Left> {
+        let memory = self.journal.memory();
+        of_one_kind(&memory, false)?;
+        let survey = survey(&instance(self.directory.path()), &memory.processes())?;
+        let inheritance = restore(memory, survey, self.clock.now());
+        let births = Arc::new(births());
+        let trees = hold(self.directory, &self.loaded.config, &inheritance, &births)?;
+        self.loaded.overrides.enforceable = trees.enforceable();
+        limits::tell_missing(&self.loaded.config, &self.loaded.overrides.enforceable);
+        let record = Arc::clone(&self.journal) as Arc<dyn Record>;
+        let (executor, happenings) = Local::new(births, record, Arc::clone(&trees));
+        executor.reap_orphans()?;
+        let left = self.run((executor, happenings), inheritance).await?;
+        if let Left::Ended = left {
+            trees.close();
         }
-        () = serve(instance.clone()) => Intent::Stop,
-        () = tell(&manager, console, (&instance, &intent_told)) => Intent::Stop,
-        () = rotator.run() => Intent::Stop,
-        () = syncer.run() => Intent::Stop,
-        () = exporter.run() => Intent::Stop,
-        () = hooks.run() => Intent::Stop,
-        () = Arc::clone(&journal).mend() => Intent::Stop,
-    };
-    control::close(directory.path());
-    trees.close();
-    end(intent, &journal);
-    hooks.finish().await;
-    Ok(Left::Ended)
+        Ok(left)
+    }
+
+    /// Agents are pods of a cluster.
+    async fn in_cluster(mut self, cluster: &config::Cluster) -> io::Result<Left> {
+        let memory = self.journal.memory();
+        of_one_kind(&memory, true)?;
+        let access = Access {
+            context: cluster.context.clone(),
+            namespace: cluster.namespace.clone(),
+            qps: cluster.qps,
+            burst: cluster.burst,
+        };
+        let reached = tokio::select! {
+            reached = super::cluster::reach(&access, &self.name) => reached,
+            told = told_to_stop(&mut self.signals) => {
+                told?;
+                info!(event = "runner.stopped", "the agents, if there are any, run on");
+                return Ok(Left::Ended);
+            }
+        };
+        let (cluster, found) = reached.map_err(io::Error::other)?;
+        let inheritance = restore_pods(memory, found, self.clock.now());
+        let executor = Kubernetes::new(cluster);
+        self.run(executor, inheritance).await
+    }
+
+    /// Reconciles until that is over.
+    async fn run<E: Executor>(
+        self,
+        (executor, happenings): (E, mpsc::UnboundedReceiver<Event>),
+        inheritance: Inheritance<E::Identity>,
+    ) -> io::Result<Left> {
+        let Self { directory, about, name, signals, outlets, exporter, clock, journal, .. } = self;
+        let &About { successor, events, console, .. } = about;
+        let Loaded { path, mut overrides, config, bytes } = self.loaded;
+        let mut hooks = outlets.hooks(events);
+        let (requests, requests_seen) = self.requests;
+        let enforceable = overrides.enforceable.clone();
+        // From here on a file that says otherwise is refused.
+        overrides.running = Some(config.executor.clone());
+        let mut settler = Settler::new(directory.path())?;
+        let (settings, asked) = settler.settle(&config).await?;
+        let (rotation, rotation_seen) = watch::channel(rotation(&settings));
+        let (projects, projects_seen) = watch::channel(settings.rules.projects());
+        let (settings, settings_seen) = watch::channel(Arc::new(settings));
+        let (asked, asked_seen) = watch::channel(asked);
+        let (intent, intent_seen) = watch::channel(Intent::Run);
+
+        let world = discovery::start(asked_seen, clock);
+        let rotator = logs::Rotator::new(rotation_seen, clock);
+        let syncer = Syncer::new(projects_seen);
+        let watch = config::watch(&path, overrides.clone(), bytes)?;
+        let (asks, asks_seen) = mpsc::unbounded_channel();
+        let sources = Sources {
+            settings: settings_seen,
+            intent: intent_seen,
+            view: world.view(),
+            synced: syncer.ready(),
+            events: happenings,
+            requests: requests_seen,
+        };
+        let effects = (executor, world, (Arc::clone(&journal), events.clone()));
+        let mut reconciler = Reconciler::new(effects, sources, clock).resume(inheritance);
+        let instance = Instance {
+            name,
+            config: absolute(&path).unwrap_or_else(|_| path.clone()),
+            state_dir: directory.path().to_owned(),
+            requests,
+            changes: reconciler.changes(),
+            events: events.clone(),
+            asks,
+        };
+        let manager = Manager::from_env();
+        let intent_told = intent.subscribe();
+        let operator = Operator {
+            signals,
+            console,
+            path,
+            overrides,
+            manager: &manager,
+            asks: asks_seen,
+            reloading: Vec::new(),
+            events: events.clone(),
+            successor,
+            intent,
+            watch,
+            settler,
+            settings,
+            asked,
+            rotation,
+            projects,
+            outlets,
+            enforceable,
+            config,
+        };
+
+        let intent = tokio::select! {
+            intent = reconciler.run() => intent,
+            replaced = operator.run() => {
+                replaced?;
+                reconciler.give_up();
+                info!(event = "runner.replaced", "the program on the disk takes over");
+                return Ok(Left::Replaced);
+            }
+            () = serve(self.socket, instance.clone()) => Intent::Stop,
+            () = tell(&manager, console, (&instance, &intent_told)) => Intent::Stop,
+            () = rotator.run() => Intent::Stop,
+            () = syncer.run() => Intent::Stop,
+            () = exporter.run() => Intent::Stop,
+            () = hooks.run() => Intent::Stop,
+            () = Arc::clone(&journal).mend() => Intent::Stop,
+        };
+        control::close(directory.path());
+        end(intent, &journal);
+        hooks.finish().await;
+        Ok(Left::Ended)
+    }
+}
+
+/// Agents that another executor has started would not be found by this one, and so be doubled.
+fn of_one_kind(memory: &Memory, pods: bool) -> io::Result<()> {
+    let is_other = |agent: &&Agent| agent.is_live() && agent.spec.pod.is_some() != pods;
+    let others = memory.agents.values().filter(is_other).count();
+    if others == 0 {
+        return Ok(());
+    }
+    let (there, before) =
+        if pods { ("processes of this machine", "local") } else { ("pods", "kubernetes") };
+    Err(io::Error::other(format!(
+        "{others} agents of this instance are {there}; write `executor = \"{before}\"`, stop it with \
+         `runner stop`, and start it with the other executor then"
+    )))
+}
+
+/// Returns when the user wants it to end, before there is anything to end.
+async fn told_to_stop(signals: &mut Signals) -> io::Result<()> {
+    loop {
+        match signals.next().await? {
+            Told::Stop => return Ok(()),
+            Told::Reload | Told::Replace | Told::Suspend | Told::Redraw => {}
+        }
+    }
 }
 
 /// Says how it ended, and forgets whom nobody is to take up.
@@ -272,16 +380,12 @@ async fn tell(
     );
 }
 
-/// What another runner left behind, and the journal that goes on from there.
-fn take_up(directory: &Directory, clock: Clock) -> io::Result<(Arc<Journal>, Inheritance)> {
+fn open_journal(directory: &Directory) -> io::Result<Arc<Journal>> {
     let (journal, damaged) = Journal::open(directory.path())?;
     if damaged > 0 {
         warn!(event = "journal.damaged", lines = damaged, "lines of the journal are damaged");
     }
-    let memory = journal.memory();
-    let survey = survey(&instance(directory.path()), &memory.processes())?;
-    let inheritance = restore(memory, survey, clock.now());
-    Ok((Arc::new(journal), inheritance))
+    Ok(Arc::new(journal))
 }
 
 /// What holds the trees of agents, after those that belong to no agent were ended.
@@ -309,8 +413,12 @@ pub(super) fn births() -> Births {
 }
 
 /// Serves the control API. Agents are looked after without it too, if it has to be.
-async fn serve(instance: Instance) {
-    if let Err(error) = control::serve(instance).await {
+async fn serve(socket: io::Result<control::Socket>, instance: Instance) {
+    let served = match socket {
+        Ok(socket) => control::serve(socket, instance).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = served {
         error!(event = "control.failed", %error, "the control API is not served");
     }
     pending::<()>().await;

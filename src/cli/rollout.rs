@@ -140,8 +140,10 @@ async fn settle(client: &mut Client, args: &StatusArgs) -> Result<(), Status> {
             let Some(happened) = events.message().await? else {
                 return Err(Status::new(Code::Unavailable, "the runner ended"));
             };
+            // Who is behind and has no process is started without a rollout.
             let about = |event: &pb::Event| {
-                event.kind.starts_with("rollout.") || event.kind.starts_with("config.")
+                let kinds = ["rollout.", "config.", "agent.starting", "entity."];
+                kinds.iter().any(|kind| event.kind.starts_with(kind))
             };
             if happened.missed > 0 || happened.event.as_ref().is_some_and(about) {
                 break;

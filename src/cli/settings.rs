@@ -1,7 +1,8 @@
 //! What a configuration comes to: settings for the loop and for the world client.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tracing::{info, warn};
 use super::replace::executable;
 use crate::config::{self, Config, Logs, Server};
 use crate::executor::{Containment, logs};
+use crate::files::trust::no_link;
 use crate::plan::Site;
 use crate::world::{Definition, Handle, World};
 use crate::{discovery, reconcile};
@@ -72,7 +74,11 @@ impl Settler {
             Ok(listener) => listener,
             Err(_) => TcpListener::bind(("127.0.0.1", 0)).await?,
         };
-        fs::write(&self.port, listener.local_addr()?.port().to_string())?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(no_link());
+        options
+            .open(&self.port)?
+            .write_all(listener.local_addr()?.port().to_string().as_bytes())?;
         Ok(listener)
     }
 
@@ -122,7 +128,8 @@ pub(super) fn runner() -> io::Result<String> {
 /// The rules, with working directories that mean the same wherever they are read.
 pub(super) fn with_absolute_cwds(config: &Config) -> crate::plan::Rules {
     let mut rules = config.rules.clone();
-    for template in &mut rules.templates {
+    // Those of pods are directories of their image.
+    for template in rules.templates.iter_mut().filter(|template| template.pod.is_none()) {
         let cwd: &mut PathBuf = &mut Arc::make_mut(template).cwd;
         match absolute(&*cwd) {
             Ok(whole) => *cwd = whole,
@@ -135,6 +142,7 @@ pub(super) fn with_absolute_cwds(config: &Config) -> crate::plan::Rules {
 pub(super) fn discovery_settings(config: &Config, server: String) -> discovery::Settings {
     discovery::Settings {
         server,
+        credentials: config.credentials.clone(),
         timeout: config.discovery_timeout,
         interval: config.watch_interval,
         connection_timeout: config.connection_timeout,

@@ -22,6 +22,10 @@ pub(super) struct Agent {
     max_attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pod: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    node: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,6 +207,8 @@ impl From<pb::Agent> for Agent {
             attempts: it.attempts,
             max_attempts: it.max_attempts,
             pid: (it.pid != 0).then_some(it.pid),
+            pod: it.pod,
+            node: it.node,
             started_at: timestamp(it.started_at_ms),
             last_exit: Some(last_exit).filter(|last| !last.how.is_empty()),
             next: Some(next).filter(|next| !next.what.is_empty()),

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Table;
+use super::kubernetes::{Pod, Refusal};
 use super::limits::Host;
 use super::mistakes::{Mistake, Span};
 use super::reach::{self, Rule};
 use super::section::{Fallback, Found, Section, Word};
-use super::{command, confinement, rollout, settings};
+use super::{command, confinement, kubernetes, rollout, settings};
 use crate::plan::template::DEFAULT_TEMPLATE;
 use crate::plan::{Confinement, Launch, Launcher, Matcher, RestartPolicy, RolloutPolicy, Template};
 
@@ -25,6 +26,7 @@ pub(super) struct Inherited<'a> {
     pub(super) confinement: Confinement,
     pub(super) rollout: RolloutPolicy,
     pub(super) faulthandler: bool,
+    pub(super) pod: Pod,
     pub(super) host: Host<'a>,
 }
 
@@ -59,23 +61,45 @@ fn template(
     matcher: Option<Matcher>,
 ) -> Template {
     let grace = i64::try_from(inherited.grace.as_millis()).unwrap_or(i64::MAX);
-    let cwd = section.path("cwd", ".");
+    let confinement = confinement::read(section, &inherited.confinement, &inherited.host);
+    let pod = kubernetes::template(section, &inherited.pod, (&confinement, &inherited.host));
     Template {
         name: name.to_owned(),
         launch: launch(section, inherited),
         args: plain(section.words("args", Some(&[]), &["--eat-probability", "0.1"]).value),
         env: env(section),
-        cwd: match cwd.span() {
-            Some(_) => inherited.agents_dir.join(&cwd.value),
-            None => inherited.agents_dir.clone(),
-        },
+        cwd: cwd(section, inherited),
         matcher,
         restart: settings::restart(section, inherited.restart),
         grace: section.millis("shutdown_grace_ms", 0, grace).value,
-        confinement: confinement::read(section, &inherited.confinement, &inherited.host),
+        confinement,
         rollout: rollout::read(section, inherited.rollout),
         faulthandler: section.flag("faulthandler", inherited.faulthandler).value,
+        pod,
     }
+}
+
+/// Below the directory of agents; for pods a directory of their image, which has one of its own.
+fn cwd(section: &Section<'_>, inherited: &Inherited<'_>) -> PathBuf {
+    if inherited.host.pods.is_none() {
+        let cwd = section.path("cwd", ".");
+        return match cwd.span() {
+            Some(_) => inherited.agents_dir.join(&cwd.value),
+            None => inherited.agents_dir.clone(),
+        };
+    }
+    let cwd = section.path("cwd", Fallback::nothing("/app"));
+    let relative = !cwd.value.as_os_str().is_empty() && cwd.value.is_relative();
+    let absolute = Path::new("/").join(cwd.value.strip_prefix(".").unwrap_or(&cwd.value));
+    let absolute = absolute.to_string_lossy();
+    let help = format!("write `cwd = {absolute:?}`, or leave it out for the image's own directory");
+    let refusal = Refusal {
+        span: cwd.span().filter(|_| relative),
+        problem: "must be an absolute path for pods: it is one of their image",
+        help: &help,
+    };
+    kubernetes::refuse(&inherited.host, (section, "cwd"), &refusal);
+    cwd.holding().unwrap_or_default()
 }
 
 fn plain(words: Vec<Word>) -> Vec<String> {
@@ -148,7 +172,7 @@ fn check_module(section: &Section<'_>, module: &str, span: &Span) {
 
 fn env(section: &Section<'_>) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
-    for ((name, span), value) in section.pairs("env") {
+    for ((name, span), (value, _)) in section.pairs("env") {
         let wrong = match name.as_str() {
             "" => Some("is empty"),
             name if name.contains('=') => Some("holds a `=`"),

@@ -41,10 +41,10 @@ pub(super) fn program(
 fn braced(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices('{').filter_map(|(start, _)| {
         let from = text.get(start..)?;
-        let end = from.find('}')?;
-        let inner = from.get(1..end)?;
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        (!inner.is_empty() && inner.chars().all(word)).then(|| from.get(..=end)).flatten()
+        let other = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        let len = from.get(1..)?.find(other)?;
+        let is_word = len > 0 && from.get(1 + len..)?.starts_with('}');
+        is_word.then(|| from.get(..len + 2)).flatten()
     })
 }
 

@@ -5,7 +5,7 @@ use toml::de::DeTable;
 use super::effective::{Effective, Ledger};
 use super::mistakes::{Mistake, Mistakes, Sink};
 use super::section::Section;
-use super::{Config, Overrides, Server, demo, settings};
+use super::{Config, ExecutorKind, Overrides, Server, demo, settings};
 use crate::world::Definition;
 
 /// Reads a configuration, or says everything that is wrong with it. `file_name` is only for the
@@ -31,6 +31,10 @@ pub fn explain(
         effective
             .tables
             .retain(|table| table.path.first().is_none_or(|name| !demo.contains(&&**name)));
+    }
+    if config.executor == ExecutorKind::Local {
+        // Nor is anybody a pod.
+        effective.tables.retain(|table| table.path.iter().all(|name| name != "kubernetes"));
     }
     Ok((config, effective))
 }

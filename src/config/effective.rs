@@ -169,6 +169,17 @@ impl Ledger {
         });
     }
 
+    /// Notes a key that the file has, with what it comes to together with others.
+    pub(super) fn given_as(
+        &self,
+        table: usize,
+        key: &'static str,
+        place: &Spanned<DeValue<'_>>,
+        value: impl FnOnce() -> Value,
+    ) {
+        self.note(table, key, || Some((value(), Source::Given(place.span()))));
+    }
+
     /// Notes what stands in for a key that the file does not have.
     pub(super) fn absent(&self, table: usize, key: &'static str, value: impl FnOnce() -> Value) {
         self.note(table, key, || Some((value(), Source::Default)));
@@ -261,13 +272,16 @@ impl Report<'_> {
         }
     }
 
-    /// What a template does not say itself is as `[runner]` has it, where that has such a key.
+    /// What a template does not say itself is as `[runner]`, or `[kubernetes]`, has it, where that
+    /// has such a key.
     fn taken_over(&self, key: &str, template: &str, within: &[String]) -> Origin {
-        let runner: Vec<_> =
-            ["runner".to_owned()].into_iter().chain(within.iter().cloned()).collect();
-        let own = self.find(&runner).and_then(|runner| runner.source(key));
+        let above = match within {
+            [first, ..] if first == "kubernetes" => within.to_vec(),
+            _ => ["runner".to_owned()].into_iter().chain(within.iter().cloned()).collect(),
+        };
+        let own = self.find(&above).and_then(|above| above.source(key));
         if let Some(source) = own {
-            return self.origin(key, source, &runner);
+            return self.origin(key, source, &above);
         }
         let template = self.find(&["agents".to_owned(), template.to_owned()]);
         let implied = template.is_some_and(|template| !template.exists);

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use super::keys::Table;
+use super::kubernetes::{self, Refusal};
 use super::mistakes::{Mistake, Span};
 use super::section::{Fallback, Section};
 use crate::plan::{Enforceable, Limit, Limits};
@@ -23,6 +24,8 @@ pub(super) struct Host<'a> {
     pub(super) enforceable: &'a Enforceable,
     /// Whether no agent may run without what cannot be.
     pub(super) strict: bool,
+    /// Where the file says that agents are pods, and another machine's; none: they are not.
+    pub(super) pods: Option<Span>,
 }
 
 /// `runner.limits_mode`: whether it is strict.
@@ -58,16 +61,35 @@ pub(super) fn read(section: &Section<'_>, default: &Limits, host: &Host<'_>) -> 
     for (limit, span) in
         [(Limit::Memory, memory.span()), (Limit::Cpu, cpu.span()), (Limit::Pids, pids.span())]
     {
-        let missing = host.enforceable.missing.get(&limit).filter(|_| host.strict);
+        let here = host.strict && host.pods.is_none();
+        let missing = host.enforceable.missing.get(&limit).filter(|_| here);
         if let Some((span, why)) = span.zip(missing) {
             unenforceable(&table, (limit, span), why);
         }
     }
     let most_files = host.enforceable.most_files;
-    if let Some(span) = nofile.span().filter(|_| nofile.value.unsigned_abs() > most_files) {
+    let too_many = host.pods.is_none() && nofile.value.unsigned_abs() > most_files;
+    if let Some(span) = nofile.span().filter(|_| too_many) {
         let title = format!("`{}` is more than the runner may allow", table.name("nofile"));
         let help = format!("write `nofile = {most_files}` or less");
         table.sink.note(Mistake::at(span, title).label("more than that").help(help));
+    }
+    let in_pods = [
+        (
+            "pids",
+            pids.span(),
+            "is no limit of a pod: Kubernetes knows it of nodes only",
+            "leave out `pids`, or have `podPidsLimit` in the configuration of the kubelets",
+        ),
+        (
+            "nofile",
+            nofile.span(),
+            "is no limit of a pod: Kubernetes does not know it",
+            "leave out `nofile`, or have the program in the image say `ulimit -n`",
+        ),
+    ];
+    for (key, span, problem, help) in in_pods {
+        kubernetes::refuse(host, (&table, key), &Refusal { span, problem, help });
     }
     Limits {
         memory: memory.holding(),

@@ -1,12 +1,13 @@
 //! Reading a file from the disk.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::mistakes::{Mistake, Mistakes};
 use super::{Config, Effective, Overrides, explain, parse, parse_world};
+use crate::files::trust::{self, Kind};
 use crate::world::Definition;
 
 /// No configuration is as large; a device or a log that is named by accident is.
@@ -69,14 +70,15 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, LoadError> {
     read(path).map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })
 }
 
-/// The file's bytes.
+/// The file's bytes: it says which programs run, so nobody else may have written it. A pipe is what
+/// the user has named, and nobody's to replace.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len > MOST_BYTES) {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
+    let file = File::open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        trust::check(path, &meta, Kind::Believed)?;
     }
-    Ok(bytes)
+    trust::whole(&file, MOST_BYTES)
 }
 
 /// Hands the bytes to `parse` as text; bytes that are none are a mistake like any other.

@@ -2,13 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 /// A range of bytes of the file.
 pub(super) type Span = Range<usize>;
+
+/// How many mistakes of a file are shown with the lines that they are in.
+const MOST_DRAWN: usize = 100;
 
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,11 @@ pub(super) struct Mistake {
 impl Mistake {
     pub(super) fn at(span: &Span, title: impl Into<String>) -> Self {
         Self { span: span.clone(), title: title.into(), label: None, help: None, related: None }
+    }
+
+    fn place(&self, lines: &Lines<'_>) -> Place<'_> {
+        let (line, column) = lines.place(self.span.start);
+        Place { line, column, message: &self.title, help: self.help.as_deref() }
     }
 
     /// Words beside the marked place.
@@ -111,6 +119,15 @@ pub struct Place<'m> {
     pub help: Option<&'m str>,
 }
 
+impl Place<'_> {
+    /// As a line, after the name of the file.
+    fn after(&self, file: &str) -> String {
+        let Place { line, column, message, help } = self;
+        let help = help.map_or_else(String::new, |help| format!("; {help}"));
+        format!("{file}:{line}:{column}: {message}{help}")
+    }
+}
+
 impl Mistakes {
     /// A file whose single mistake is `mistake`.
     pub(super) fn only(file: &str, text: &str, mistake: Mistake) -> Self {
@@ -134,22 +151,25 @@ impl Mistakes {
     #[must_use]
     pub fn places(&self) -> Vec<Place<'_>> {
         let lines = Lines::of(&self.text);
-        let mut places = Vec::with_capacity(self.list.len());
-        for Mistake { span, title, help, .. } in &self.list {
-            let (line, column) = lines.place(span.start);
-            places.push(Place { line, column, message: title, help: help.as_deref() });
-        }
-        places
+        self.list.iter().map(|mistake| mistake.place(&lines)).collect()
     }
 
     /// The mistakes as a person reads them: each with its place, the offending line and what to
-    /// write.
+    /// write. Where there are very many, the lines are left out after the first of them: each may
+    /// be as long as the file.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let lines = Lines::of(&self.text);
+        let (first, others) = self.list.split_at(self.list.len().min(MOST_DRAWN));
         let each = |mistake: &Mistake| self.render_one(&renderer, &lines, mistake);
-        self.list.iter().map(each).collect::<Vec<_>>().join("\n\n")
+        let mut text = first.iter().map(each).collect::<Vec<_>>().join("\n\n");
+        for mistake in others {
+            let place = mistake.place(&lines);
+            // Writing to a string does not fail.
+            let _ = write!(text, "\n{}", place.after(&self.file));
+        }
+        text
     }
 
     fn render_one(&self, renderer: &Renderer, lines: &Lines<'_>, mistake: &Mistake) -> String {
@@ -189,11 +209,7 @@ impl fmt::Display for Mistakes {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            let Place { line, column, message, help } = place;
-            write!(f, "{}:{line}:{column}: {message}", self.file)?;
-            if let Some(help) = help {
-                write!(f, "; {help}")?;
-            }
+            f.write_str(&place.after(&self.file))?;
         }
         Ok(())
     }

@@ -12,11 +12,15 @@
 mod agents;
 mod command;
 mod confinement;
+mod credentials;
 mod demo;
 mod document;
 mod effective;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod hooks;
 mod keys;
+mod kubernetes;
 mod limits;
 mod load;
 mod locate;
@@ -24,6 +28,7 @@ mod mistakes;
 mod near;
 mod reach;
 mod rollout;
+mod sandbox;
 mod section;
 mod server;
 mod settings;
@@ -36,6 +41,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::credentials::Credentials;
 use crate::plan::{Enforceable, Rules};
 use crate::world::Definition;
 
@@ -55,6 +61,8 @@ pub const SCHEMA: &str = include_str!("../../configs/runner.schema.json");
 pub struct Config {
     /// The world to serve.
     pub server: Server,
+    /// What it is shown, and known by; nothing, for the demo world.
+    pub credentials: Credentials,
     /// Where agents' output goes.
     pub log_dir: PathBuf,
     /// How much of that output is kept.
@@ -71,6 +79,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// What a graceful end does with the agents.
     pub on_exit: OnExit,
+    /// What agents are.
+    pub executor: ExecutorKind,
     /// What holds the processes of an agent together.
     pub containment: Containment,
     /// How long the world may be away at start before the user is told.
@@ -81,6 +91,29 @@ pub struct Config {
     pub watch_interval: Duration,
     /// All that planning depends on.
     pub rules: Rules,
+}
+
+/// What agents are. It stays as it is for as long as a runner runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ExecutorKind {
+    /// Processes of this machine.
+    #[default]
+    Local,
+    /// Pods of a cluster. Each template has a [`PodTemplate`](crate::plan::PodTemplate).
+    Kubernetes(Cluster),
+}
+
+/// Which cluster agents are in, and how much may be asked of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// The context of a kubeconfig; none: the current one, or the runner's own pod's.
+    pub context: Option<String>,
+    /// The namespace of the pods; none: the context's.
+    pub namespace: Option<String>,
+    /// How many requests in a second, in the long run. More than 0.
+    pub qps: f64,
+    /// How many requests at once. At least 1.
+    pub burst: u32,
 }
 
 /// A command that is run for events.
@@ -138,9 +171,9 @@ pub enum Server {
     Address(String),
 }
 
-/// What the command line says in place of the file, and what is known of the machine, at every
-/// load.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the command line says in place of the file, and what is known of the machine and of the
+/// runner that runs, at every load.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// In place of `runner.server`.
     pub server: Option<ServerName>,
@@ -152,4 +185,7 @@ pub struct Overrides {
     pub agents_dir: Option<PathBuf>,
     /// Which limits the file may ask for.
     pub enforceable: Enforceable,
+    /// What agents are already: a file that would have them be something else is refused. None: no
+    /// runner runs.
+    pub running: Option<ExecutorKind>,
 }

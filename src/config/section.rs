@@ -14,6 +14,7 @@ mod bytes;
 mod choice;
 mod fallback;
 mod numbers;
+mod raw;
 mod share;
 mod tables;
 mod words;
@@ -273,12 +274,16 @@ impl<'f> Section<'f> {
         if wrong { Found::wrong(words) } else { Found::given(words, value.span()) }
     }
 
-    /// A table of strings, with the places of its keys.
-    pub(super) fn pairs(&self, key: &'static str) -> Vec<(Word, String)> {
+    /// A table of strings.
+    pub(super) fn pairs(&self, key: &'static str) -> Vec<(Word, Word)> {
         let Some(value) = self.entry(key) else {
             self.ledger.absent(self.number, key, || Value::Table(toml::Table::new()));
             return Vec::new();
         };
+        self.strings(key, value)
+    }
+
+    fn strings(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Vec<(Word, Word)> {
         let DeValue::Table(table) = value.get_ref() else {
             let want = Want { what: "a table of strings", example: "{ NAME = \"value\" }".into() };
             return self.mistyped(key, value, &want, Vec::new()).value;
@@ -287,7 +292,8 @@ impl<'f> Section<'f> {
         for (name, value) in table {
             if let Some(text) = value.get_ref().as_str() {
                 self.without_nul(text, key, &value.span());
-                pairs.push(((name.get_ref().to_string(), name.span()), text.to_owned()));
+                let name = (name.get_ref().to_string(), name.span());
+                pairs.push((name, (text.to_owned(), value.span())));
             } else {
                 self.not_a_string(key, value);
             }

@@ -1,7 +1,7 @@
 //! The name of a world: `embedded` or `HOST:PORT`.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::near::nearest;
@@ -75,6 +75,19 @@ impl FromStr for ServerName {
             return Err(wrong("the port must be a number from 1 to 65535", write));
         }
         Ok(Self::Address(text.to_owned()))
+    }
+}
+
+impl ServerName {
+    /// Whether nothing that is said to it leaves this machine.
+    pub(super) fn is_here(&self) -> bool {
+        let Self::Address(address) = self else { return true };
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match bare.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => bare.eq_ignore_ascii_case("localhost"),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The tables `[runner]`, `[jit]`, `[health]`, `[discovery]`, `[logs]`, `[events]`,
-//! `[metrics]` and `[spawn]`; `[hooks]` is read in a file of its own.
+//! `[metrics]` and `[spawn]`; `[hooks]` and `[kubernetes]` are read in files of their own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use super::agents::{self, Inherited};
 use super::keys::Table;
+use super::kubernetes::{self, Pod, Refusal};
 use super::limits::{self, Host};
 use super::mistakes::Mistake;
 use super::near::nearest;
 use super::section::{Fallback, Found, Section, WordOr, written};
 use super::server::ServerName;
 use super::{
-    Config, Containment, Logs, OnExit, Overrides, Server, command, confinement, demo, hooks,
-    rollout,
+    Cluster, Config, Containment, Logs, OnExit, Overrides, Server, command, confinement,
+    credentials, demo, hooks, rollout,
 };
 use crate::plan::template::DEFAULT_TEMPLATE;
 use crate::plan::{
@@ -46,7 +47,9 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     let jit = root.table("jit", Table::Jit);
     let discovery = root.table("discovery", Table::Discovery);
     let definition = demo::definition(root);
-    let server = match server(&runner, overrides) {
+    let server = server(&runner, overrides);
+    let credentials = credentials::read(&runner, &server);
+    let server = match server.value {
         ServerName::Embedded => Server::Embedded(definition),
         ServerName::Address(address) => Server::Address(address),
     };
@@ -58,16 +61,21 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     let log_dir = directory("log_dir", "logs".into(), &overrides.log_dir).unwrap_or_default();
     let agents_dir = directory("agents_dir", ".".into(), &overrides.agents_dir).unwrap_or_default();
     let state_dir = directory("state_dir", Fallback::nothing("."), &overrides.state_dir);
-    let host = Host { enforceable: &overrides.enforceable, strict: limits::strict(&runner) };
+    let kubernetes = root.table("kubernetes", Table::Kubernetes);
+    let cluster = |running: Option<&Cluster>| kubernetes::cluster(&kubernetes, running);
+    let (executor, pods) = kubernetes::executor(&runner, cluster, overrides.running.as_ref());
+    let enforceable = &overrides.enforceable;
+    let host = Host { enforceable, strict: limits::strict(&runner), pods };
     let auto_discover = runner.flag("auto_discover", true);
     let inherited = Inherited {
-        launcher: launcher(&runner),
+        launcher: launcher(&runner, &host),
         agents_dir,
         restart: restart(&runner, RestartPolicy::default()),
         grace: runner.millis("shutdown_grace_ms", 0, 5000).value,
         confinement: confinement::read(&runner, &Confinement::default(), &host),
         rollout: rollout::read(&runner, RolloutPolicy::default()),
         faulthandler: runner.flag("faulthandler", false).value,
+        pod: kubernetes::pod(&kubernetes, &Pod::default()),
         host,
     };
     let templates = agents::templates(root, &inherited, &auto_discover);
@@ -76,6 +84,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     let max_agents = runner.whole("max_agents", 1..=i64::from(u32::MAX), 1000).value;
     Config {
         server,
+        credentials,
         log_dir,
         logs: logs(root),
         events_max_bytes: root.table("events", Table::Events).bytes("max_bytes", 10 << 20).value,
@@ -84,7 +93,8 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         name: name(&runner),
         state_dir,
         on_exit: on_exit(&runner),
-        containment: containment(&runner),
+        executor,
+        containment: containment(&runner, &inherited.host),
         connection_timeout: runner.millis("connection_timeout_ms", 1, 30_000).value,
         discovery_timeout: discovery.millis("timeout_ms", 1, 5000).value,
         watch_interval: jit.millis("watch_interval_ms", 1, 5000).value,
@@ -118,42 +128,59 @@ fn on_exit(runner: &Section<'_>) -> OnExit {
     runner.choice("on_exit", &known, OnExit::default()).value
 }
 
-fn containment(runner: &Section<'_>) -> Containment {
+fn containment(runner: &Section<'_>, host: &Host<'_>) -> Containment {
     let known = [
         ("auto", Containment::Auto),
         ("cgroup", Containment::Cgroup),
         ("pid-namespace", Containment::PidNamespace),
         ("process-group", Containment::ProcessGroup),
     ];
-    runner.choice("containment", &known, Containment::default()).value
+    let found = runner.choice("containment", &known, Containment::default());
+    let refusal = Refusal {
+        span: found.span().filter(|_| found.value != Containment::Auto),
+        problem: "is not for pods: it holds processes of this machine together",
+        help: "leave it out: a pod ends with all that it started",
+    };
+    kubernetes::refuse(host, (runner, "containment"), &refusal);
+    found.value
 }
 
-fn server(runner: &Section<'_>, overrides: &Overrides) -> ServerName {
+fn server(runner: &Section<'_>, overrides: &Overrides) -> Found<ServerName> {
     let default = "localhost:50051";
     let text = runner.text("server", default);
-    let in_file = text.value.parse().unwrap_or_else(|bad: super::BadServer| {
-        if let Some(span) = text.span() {
-            let title = format!("`runner.server` names no server: {}", bad.message);
-            let help = format!("write `server = {:?}`", bad.write);
-            runner.sink.note(Mistake::at(span, title).help(help));
-        }
-        ServerName::Address(default.to_owned())
-    });
+    let parsed = text.value.parse();
+    if let (Err(bad), Some(span)) = (&parsed, text.span()) {
+        let super::BadServer { message, write } = bad;
+        let title = format!("`runner.server` names no server: {message}");
+        let help = format!("write `server = {write:?}`");
+        runner.sink.note(Mistake::at(span, title).help(help));
+    }
+    let in_file = text.map(|_| parsed.unwrap_or(ServerName::Address(default.to_owned())));
     match &overrides.server {
-        Some(said) => runner.instead("server", said.clone(), &said.to_string()).value,
+        Some(said) => runner.instead("server", said.clone(), &said.to_string()),
         None => in_file,
     }
 }
 
-fn launcher(runner: &Section<'_>) -> Launcher {
-    let words = match runner.word_or_words("launcher", "uv-sync", &LAUNCHER) {
-        WordOr::Word => return Launcher::UvSync,
+fn launcher(runner: &Section<'_>, host: &Host<'_>) -> Launcher {
+    let default = if host.pods.is_some() { &kubernetes::LAUNCHER[..] } else { &LAUNCHER };
+    let words = match runner.word_or_words("launcher", "uv-sync", default) {
+        WordOr::Word(span) => {
+            let refusal = Refusal {
+                span: Some(&span),
+                problem: "makes environments on this machine, where no pod has them",
+                help: "write `launcher = [\"python\", \"-m\"]`, and have an `image` in which the \
+                       environment is made already",
+            };
+            kubernetes::refuse(host, (runner, "launcher"), &refusal);
+            return Launcher::UvSync;
+        }
         WordOr::List(words) => words,
     };
     Launcher::Argv(match words.span() {
-        None => LAUNCHER.map(str::to_owned).to_vec(),
+        None => default.iter().map(|word| (*word).to_owned()).collect(),
         Some(span) => {
-            command::program(runner, "launcher", &words.value, span, &LAUNCHER);
+            command::program(runner, "launcher", &words.value, span, default);
             words.value.into_iter().map(|(word, _)| word).collect()
         }
     })

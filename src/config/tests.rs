@@ -1,10 +1,13 @@
 //! Whole files in, configurations or rendered mistakes out.
 
+mod credentials;
 mod effective;
 mod golden;
+mod kubernetes;
 mod limits;
 mod matches;
 mod property;
+mod sandbox;
 mod schema;
 mod values;
 
@@ -14,6 +17,8 @@ use super::{Config, Mistakes, Overrides, parse};
 const TODAY: &str = include_str!("tests/today.toml");
 /// Every key there is.
 const EVERYTHING: &str = include_str!("tests/everything.toml");
+/// Every key of agents that are pods.
+const CLUSTER: &str = include_str!("tests/cluster.toml");
 
 fn read(text: &str) -> Result<Config, Mistakes> {
     parse("configs/test.toml", text, &Overrides::default())

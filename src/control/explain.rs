@@ -73,7 +73,12 @@ fn line(event: &Record) -> String {
         if event.reason.is_empty() { String::new() } else { format!(": {}", event.reason) };
     match event.kind.as_str() {
         "entity.seen" => format!("entity seen ({})", field("arrival")),
+        "agent.started" if !field("pod").is_empty() => {
+            format!("started as pod {} on node {}", field("pod"), field("node"))
+        }
         "agent.started" => format!("started as process {}", field("pid")),
+        "agent.placing" => format!("accepted by the cluster{because}"),
+        "agent.waits" => format!("waits for the cluster{because}"),
         "agent.starting" => {
             let (template, chosen_by) = (field("template"), field("chosen_by"));
             format!("starting{because} (template {template}, {chosen_by})")

@@ -13,6 +13,8 @@
 pub mod client;
 mod explain;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod preview;
 mod selector;
 mod service;
@@ -23,6 +25,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -84,13 +88,23 @@ pub struct Instance {
     pub asks: mpsc::UnboundedSender<Ask>,
 }
 
-/// Serves the API in the state directory, until it is dropped.
+/// The socket of an instance, and who has come to it.
+#[derive(Debug)]
+pub struct Socket(UnboundedReceiver<io::Result<UnixStream>>);
+
+/// Listens in the state directory: whoever comes from now on is answered once the API is served.
 ///
 /// # Errors
 /// If there can be no socket.
-pub async fn serve(instance: Instance) -> io::Result<()> {
-    let path = instance.state_dir.join(SOCKET);
-    let mut accepted = socket::accept(&path)?;
+pub fn listen(state_dir: &Path) -> io::Result<Socket> {
+    socket::accept(&state_dir.join(SOCKET)).map(Socket)
+}
+
+/// Serves the API to who comes to the socket, until it is dropped.
+///
+/// # Errors
+/// If it cannot be served.
+pub async fn serve(Socket(mut accepted): Socket, instance: Instance) -> io::Result<()> {
     // Nothing is made ready for who does not come.
     let Some(first) = accepted.recv().await else { return Ok(()) };
     let instance = Arc::new(instance);

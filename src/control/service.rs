@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::explain::{MOST, explain};
 use super::feed::{Feed, difference, look};
 use super::preview::preview;
-use super::selector::{is_pattern, selects};
+use super::selector::{is_pattern, selects, too_much};
 use super::status::{View, has_none, policy};
 use super::{Ask, Instance};
 use crate::clock::wall_time;
@@ -105,6 +105,7 @@ impl Service {
 
     async fn order(&self, order: Order, request: pb::OrderRequest) -> Answer<pb::OrderResponse> {
         let selector = request.selector.unwrap_or_default();
+        bounded(Some(&selector))?;
         let ids = self.look().await.and_then(|look| meant(&View::of(&look), &selector))?;
         let names = ids.iter().map(ToString::to_string).collect();
         let (done, result) = oneshot::channel();
@@ -126,12 +127,20 @@ fn not_found(names: impl IntoIterator<Item = String>) -> Status {
     Status::not_found(format!("there is no entity {} in this world", names.join(", ")))
 }
 
+/// Refuses a selector that would keep others waiting.
+pub(super) fn bounded(selector: Option<&pb::Selector>) -> Result<(), Status> {
+    too_much(selector).map_or(Ok(()), |why| Err(Status::invalid_argument(why)))
+}
+
 fn id(name: &str) -> Result<EntityId, Status> {
     EntityId::new(name).map_err(|why| Status::invalid_argument(format!("{name:?}: {why}")))
 }
 
 /// Who is meant by an order: those that are named, known or not, and those that fit.
-fn meant(view: &View<'_>, selector: &pb::Selector) -> Result<BTreeSet<EntityId>, Status> {
+pub(super) fn meant(
+    view: &View<'_>,
+    selector: &pb::Selector,
+) -> Result<BTreeSet<EntityId>, Status> {
     let all = view.entities();
     let fits = |entity: &pb::Entity| {
         let about = (entity.name.as_str(), &*entity.template, &*entity.r#type, &*entity.phase);
@@ -153,7 +162,7 @@ fn meant(view: &View<'_>, selector: &pb::Selector) -> Result<BTreeSet<EntityId>,
     Ok(ids)
 }
 
-fn select(asked: &pb::ListAgentsRequest, agent: &pb::Agent) -> bool {
+pub(super) fn select(asked: &pb::ListAgentsRequest, agent: &pb::Agent) -> bool {
     let about = (agent.name.as_str(), &*agent.template, &*agent.r#type, &*agent.phase);
     (asked.pending || !has_none(agent)) && selects(asked.selector.as_ref(), about)
 }
@@ -184,7 +193,7 @@ pub(crate) fn event(record: Record) -> pb::Event {
 }
 
 /// Whether an event is about somebody who is selected. Of an event the name is known only.
-fn concerns(selector: Option<&pb::Selector>, since_ms: i64, record: &Record) -> bool {
+pub(super) fn concerns(selector: Option<&pb::Selector>, since_ms: i64, record: &Record) -> bool {
     let names = selector.map_or(&[][..], |selector| &selector.names);
     record.at_ms > since_ms
         && (names.is_empty()
@@ -232,6 +241,7 @@ impl pb::runner_server::Runner for Service {
         request: Request<pb::ListAgentsRequest>,
     ) -> Answer<pb::ListAgentsResponse> {
         let asked = request.into_inner();
+        bounded(asked.selector.as_ref())?;
         let look = self.look().await?;
         let view = View::of(&look);
         let mut agents: Vec<_> = view.agents().filter(|agent| select(&asked, agent)).collect();
@@ -252,6 +262,7 @@ impl pb::runner_server::Runner for Service {
         request: Request<pb::ListAgentsRequest>,
     ) -> Answer<Self::WatchAgentsStream> {
         let asked = request.into_inner();
+        bounded(asked.selector.as_ref())?;
         let mut moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(async move {
@@ -321,7 +332,11 @@ impl pb::runner_server::Runner for Service {
             limits: spec.map_or_else(String::new, |spec| spec.confinement.limits.to_string()),
             conditions: view.conditions(&id),
             events: told.into_iter().map(event).collect(),
-            log_path: look.settings.log_dir.join(log_name(&id)).display().to_string(),
+            log_path: if spec.is_some_and(|spec| spec.pod.is_some()) {
+                String::new()
+            } else {
+                look.settings.log_dir.join(log_name(&id)).display().to_string()
+            },
         }))
     }
 
@@ -338,6 +353,7 @@ impl pb::runner_server::Runner for Service {
         request: Request<pb::ListEntitiesRequest>,
     ) -> Answer<pb::ListEntitiesResponse> {
         let selector = request.into_inner().selector;
+        bounded(selector.as_ref())?;
         let look = self.look().await?;
         let selected = |entity: &pb::Entity| {
             let about = (entity.name.as_str(), &*entity.template, &*entity.r#type, &*entity.phase);
@@ -393,6 +409,7 @@ impl pb::runner_server::Runner for Service {
         request: Request<pb::ListEventsRequest>,
     ) -> Answer<pb::ListEventsResponse> {
         let pb::ListEventsRequest { selector, since_ms, limit: most } = request.into_inner();
+        bounded(selector.as_ref())?;
         let wanted = move |record: &Record| concerns(selector.as_ref(), since_ms, record);
         let events = self.events(limit(most), wanted).await?;
         let events = events.into_iter().map(event).collect();
@@ -404,6 +421,7 @@ impl pb::runner_server::Runner for Service {
         request: Request<pb::ListEventsRequest>,
     ) -> Answer<Self::WatchEventsStream> {
         let pb::ListEventsRequest { selector, since_ms, limit: most } = request.into_inner();
+        bounded(selector.as_ref())?;
         // First the watch, then the past: what happens in between is in both, and told once.
         let mut happening = self.instance.events.watch();
         let past = selector.clone();

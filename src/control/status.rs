@@ -9,8 +9,8 @@ use itertools::Itertools as _;
 use crate::clock::wall_time;
 use crate::plan::membership::Member;
 use crate::plan::{
-    Agent, Arrival, EntityId, Intent, Lease, Membership, Pending, Phase, RestartPolicy, Rollout,
-    Time, Want, Wants, is_behind, progress,
+    Agent, Arrival, EntityId, Intent, Lease, Membership, Pending, Phase, Place, RestartPolicy,
+    Rollout, Time, Want, Wants, is_behind, progress,
 };
 use crate::proto::control as pb;
 use crate::reconcile::Look;
@@ -107,6 +107,11 @@ impl<'a> View<'a> {
         let rules = &self.look.settings.rules;
         let ended = agent.ended().or(agent.last_end.as_deref());
         let (next, next_at) = self.next(agent);
+        let place = place(&agent.phase);
+        let (pod, node) = match place {
+            Some(Place::Pod { pod, node }) => (pod.as_str(), node.as_str()),
+            Some(Place::Process { .. }) | None => ("", ""),
+        };
         pb::Agent {
             name: id.to_string(),
             r#type: self.kind(id).to_owned(),
@@ -117,7 +122,9 @@ impl<'a> View<'a> {
             restarts: agent.restarts,
             attempts: agent.attempts,
             max_attempts: rules.backoff.max_attempts,
-            pid: pid(&agent.phase),
+            pid: place.and_then(Place::pid).unwrap_or_default(),
+            pod: pod.to_owned(),
+            node: node.to_owned(),
             run: agent.run().map_or(0, |run| run.0),
             started_at_ms: agent.since().map_or(0, |since| self.at(since)),
             last_exit: ended.map_or_else(String::new, |ended| ended.how.to_string()),
@@ -155,8 +162,10 @@ impl<'a> View<'a> {
 
     /// Why an agent is as it is, in a sentence; empty where there is nothing to explain.
     pub(super) fn reason(&self, agent: &Agent) -> String {
+        let waits = agent.waits.as_ref().map(ToString::to_string);
         match &agent.phase {
-            Phase::Starting { .. } => String::new(),
+            Phase::Starting { .. } => waits.unwrap_or_default(),
+            Phase::Running { .. } if waits.is_some() => waits.unwrap_or_default(),
             Phase::Running { lease, .. } => match lease.gone() {
                 Some((lasted, _)) if self.look.settings.rules.lease_health.is_some() => {
                     format!("its entity has had no lease for {}", seconds(lasted))
@@ -280,7 +289,9 @@ impl<'a> View<'a> {
         if let Some(agent) = self.look.observed.agents.get(id) {
             let ready = self.is_ready(agent);
             let message = self.reason(agent);
-            all.push(condition("Ready", ready, phase(&agent.phase), message));
+            let reason = agent.waits.as_ref().map(|waits| waits.on.word());
+            let reason = reason.unwrap_or(phase(&agent.phase));
+            all.push(condition("Ready", ready, reason, message));
         }
         if let Some(missing) = self.missing(id) {
             let of = self.look.settings.rules.removal.confirmations;
@@ -458,9 +469,10 @@ pub(crate) const fn phase(phase: &Phase) -> &'static str {
     }
 }
 
-const fn pid(phase: &Phase) -> u32 {
+/// Where its agent runs.
+const fn place(phase: &Phase) -> Option<&Place> {
     match phase {
-        Phase::Running { pid, .. } => *pid,
+        Phase::Running { place, .. } => Some(place),
         Phase::Starting { .. }
         | Phase::Stopping(_)
         | Phase::Stopped { .. }
@@ -468,7 +480,7 @@ const fn pid(phase: &Phase) -> u32 {
         | Phase::BackingOff { .. }
         | Phase::AwaitingWorld { .. }
         | Phase::Completed { .. }
-        | Phase::Failed { .. } => 0,
+        | Phase::Failed { .. } => None,
     }
 }
 

@@ -82,10 +82,10 @@ enum Next {
 }
 
 impl Session {
-    fn new(server: &str, clock: Clock) -> Self {
+    fn new(settings: &Settings, clock: Clock) -> Self {
         let connections = Connections::default();
         Self {
-            link: Link::new(server, clock, connections.clone()),
+            link: link(settings, clock, &connections),
             connections,
             known: None,
             connection: None,
@@ -98,6 +98,15 @@ impl Session {
             asked: false,
             told: false,
         }
+    }
+
+    /// Connects anew, and asks at once: what is known of the world stays.
+    fn reconnect(&mut self, settings: &Settings, clock: Clock) {
+        self.link = link(settings, clock, &self.connections);
+        self.watcher.close();
+        self.call = None;
+        self.retry.reset();
+        self.next = Next::At(clock.now());
     }
 
     /// When the next call is to be made. None: one is being made.
@@ -145,7 +154,7 @@ impl Client {
     ) -> Self {
         let settings = changes.borrow_and_update().clone();
         let publisher = Publisher::new(&settings.server);
-        let session = Session::new(&settings.server, clock);
+        let session = Session::new(&settings, clock);
         let heeded = Wishes::default();
         Self { clock, settings, changes: Some(changes), wishes, heeded, publisher, session }
     }
@@ -216,7 +225,11 @@ impl Client {
             let server = &self.settings.server;
             info!(server, before = before.server, "another world from now on");
             self.publisher.server(server);
-            self.session = Session::new(server, self.clock);
+            self.session = Session::new(&self.settings, self.clock);
+        } else if before.credentials != self.settings.credentials {
+            let server = &self.settings.server;
+            info!(server, "the world is connected to anew, as its TLS or token settings changed");
+            self.session.reconnect(&self.settings, self.clock);
         }
     }
 
@@ -256,13 +269,12 @@ impl Client {
 
     fn failed(&mut self, failure: &Failure, now: Time) {
         let session = &mut self.session;
-        self.publisher.failed(now);
+        self.publisher.failed(failure, now);
         session.next = Next::Retry(now + session.retry.next_wait());
         if let Failure::Deadline(_) = failure {
             // The connection may be dead without our knowing it: a host that vanished, or a
             // handshake that was lost and that the kernel repeats ever more rarely.
-            let connections = session.connections.clone();
-            session.link = Link::new(&self.settings.server, self.clock, connections);
+            session.link = link(&self.settings, self.clock, &session.connections);
             session.watcher.close();
         }
         debug!(event = "world.call_failed", server = self.settings.server, error = %failure, "a call to the world failed");
@@ -313,6 +325,10 @@ impl Client {
             }
         }
     }
+}
+
+fn link(settings: &Settings, clock: Clock, connections: &Connections) -> Result<Link, String> {
+    Link::new(&settings.server, &settings.credentials, clock, connections.clone())
 }
 
 /// One question: sent, awaited, and its answer read.

@@ -7,9 +7,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use super::convert::Unusable;
-
-/// The longest text of the world's that is repeated, in characters.
-const MAX_TEXT: usize = 200;
+use crate::credentials::CredentialError;
+use crate::text::printable;
 
 /// Why there is no answer, or none that could be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +30,15 @@ pub(super) enum Failure {
         /// What the server says about it, printable.
         message: String,
     },
+    /// The server answered a question with no message, or with more than one.
+    #[error("the world answered with no message, or with several")]
+    NotOne,
     /// The server answered, and not as the contract says.
     #[error(transparent)]
     Unusable(#[from] Unusable),
+    /// What the world is to be shown cannot be had.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
 }
 
 impl Failure {
@@ -83,16 +88,6 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 /// The innermost cause of this type.
 fn caused_by<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     chain(error).filter_map(|cause| cause.downcast_ref()).last()
-}
-
-/// The beginning of a text that others wrote, free of what a terminal would act upon.
-pub(super) fn printable(text: &str) -> String {
-    let escaped = text.chars().take(MAX_TEXT).flat_map(|c| {
-        let mut kept = Some(c).filter(|c| matches!(c, '"' | '\'' | '\\'));
-        let mut escaped = kept.is_none().then(|| c.escape_debug());
-        std::iter::from_fn(move || kept.take().or_else(|| escaped.as_mut()?.next()))
-    });
-    escaped.take(MAX_TEXT).collect()
 }
 
 #[cfg(test)]

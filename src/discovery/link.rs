@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,14 +10,20 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use prost::bytes::{Buf, Bytes};
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::failure::Failure;
+use super::ration::Rationed;
 use crate::clock::Clock;
+use crate::credentials::{self, Credentials, Refusal, Tls};
 use crate::plan::Time;
 
 /// The longest message that is read, in bytes: a million entities with ids, types and tags of
@@ -29,6 +36,14 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a connection with an open call may be silent before the server is asked for a sign
 /// of life, and then how long that may take. Without an open call it is not asked.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// After how long a silence the server's kernel is asked for a sign of life, how long it has for
+/// that, and how often it is asked. It is no call and no ping of HTTP/2, which servers take ill if
+/// they come often: a machine that vanished, or that came back and knows nothing of us, is found
+/// out in this time, and the keepalive above finds a server that hangs.
+const PROBES: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(2), 3);
+
+const AUTHORIZATION: &str = "authorization";
 
 const LIST: &str = "/world.EntityDiscoveryService/ListControllableEntities";
 const WATCH: &str = "/world.EntityDiscoveryService/WatchControllableEntities";
@@ -61,25 +76,39 @@ impl Connections {
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     channel: Channel,
+    /// Of the latest connection.
+    refusal: Arc<Mutex<Refusal>>,
+    token_file: Option<Arc<Path>>,
 }
 
 impl Link {
-    /// A link to `HOST:PORT`, or why that cannot be one. Nothing is connected yet.
+    /// A link to `HOST:PORT`, or why that cannot be one. Nothing is connected yet, and no file read.
     pub(super) fn new(
         server: &str,
+        credentials: &Credentials,
         clock: Clock,
         connections: Connections,
     ) -> Result<Self, String> {
+        let scheme = if credentials.tls.is_some() { "https" } else { "http" };
+        let origin = format!("{scheme}://{server}").parse().map_err(|error| format!("{error}"))?;
         let endpoint = Endpoint::from_shared(format!("http://{server}"))
             .map_err(|error| error.to_string())?
+            .origin(origin)
             .http2_keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1)
             .keep_alive_while_idle(false);
-        let server: Arc<str> = server.into();
+        let to: Arc<Place> =
+            Place { server: server.to_owned(), tls: credentials.tls.clone() }.into();
+        let refusal: Arc<Mutex<Refusal>> = Arc::default();
+        let latest = Arc::clone(&refusal);
         let connector = tower::service_fn(move |_: Uri| {
-            connect(Arc::clone(&server), clock, connections.clone())
+            let refusal = Refusal::default();
+            *latest.lock().unwrap_or_else(PoisonError::into_inner) = refusal.clone();
+            connect(Arc::clone(&to), refusal, clock, connections.clone())
         });
-        Ok(Self { channel: endpoint.connect_with_connector_lazy(connector) })
+        let token_file = credentials.token_file.as_deref().map(Into::into);
+        let channel = endpoint.connect_with_connector_lazy(connector);
+        Ok(Self { channel, refusal, token_file })
     }
 
     /// Asks for all entities. The answer is not decoded.
@@ -87,16 +116,23 @@ impl Link {
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<Bytes, Failure>> + Send + 'static {
-        let mut grpc = self.grpc();
+        let (mut grpc, token_file) = (self.grpc(), self.token_file.clone());
+        let refusal = Arc::clone(&self.refusal);
         let timeout = timeout.min(MAX_TIMEOUT);
-        within(timeout, async move {
+        within((timeout, refusal), async move {
             let mut request = Request::new(());
             request.set_timeout(timeout);
+            let bearer = bear(&mut request, token_file).await?;
             ready(&mut grpc).await?;
-            grpc.unary(request, PathAndQuery::from_static(LIST), Undecoded)
-                .await
-                .map(tonic::Response::into_inner)
-                .map_err(|status| Failure::of_call(&status, timeout))
+            // As a stream, as tonic would leave all but the first message unread: what is not
+            // exactly one message and a good end is no answer.
+            let list = PathAndQuery::from_static(LIST);
+            let of_call = |status| Failure::of_call(&silent(status, bearer.as_ref()), timeout);
+            let answers = grpc.server_streaming(request, list, Undecoded).await.map_err(of_call)?;
+            let mut answers = answers.into_inner();
+            let answer = answers.message().await.map_err(of_call)?;
+            let more = answers.message().await.map_err(of_call)?;
+            answer.filter(|_| more.is_none()).ok_or(Failure::NotOne)
         })
     }
 
@@ -106,14 +142,17 @@ impl Link {
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<Streaming<Bytes>, Failure>> + Send + 'static {
-        let mut grpc = self.grpc();
+        let (mut grpc, token_file) = (self.grpc(), self.token_file.clone());
+        let refusal = Arc::clone(&self.refusal);
         let timeout = timeout.min(MAX_TIMEOUT);
-        within(timeout, async move {
+        within((timeout, refusal), async move {
+            let mut request = Request::new(());
+            let bearer = bear(&mut request, token_file).await?;
             ready(&mut grpc).await?;
-            grpc.server_streaming(Request::new(()), PathAndQuery::from_static(WATCH), Undecoded)
+            grpc.server_streaming(request, PathAndQuery::from_static(WATCH), Undecoded)
                 .await
                 .map(tonic::Response::into_inner)
-                .map_err(|status| Failure::of_stream(&status))
+                .map_err(|status| Failure::of_stream(&silent(status, bearer.as_ref())))
         })
     }
 
@@ -122,27 +161,76 @@ impl Link {
     }
 }
 
+/// Has a call bear the token that the file holds now: a server may judge each call by it, and it
+/// may live shorter than a connection.
+async fn bear(
+    request: &mut Request<()>,
+    token_file: Option<Arc<Path>>,
+) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+    let Some(file) = token_file else { return Ok(None) };
+    let read = spawn_blocking(move || credentials::bearer(&file)).await;
+    let bearer = read.map_err(|error| Failure::Connection(error.to_string()))??;
+    request.metadata_mut().insert(AUTHORIZATION, bearer.clone());
+    Ok(Some(bearer))
+}
+
+/// What a server answers is told to people: not the token, though, that it may repeat.
+fn silent(status: Status, bearer: Option<&MetadataValue<Ascii>>) -> Status {
+    let token = bearer.and_then(|bearer| bearer.to_str().ok()?.strip_prefix("Bearer "));
+    match token.filter(|token| status.message().contains(token)) {
+        Some(token) => Status::new(status.code(), status.message().replace(token, "[token]")),
+        None => status,
+    }
+}
+
 async fn within<T>(
-    timeout: Duration,
+    (timeout, refusal): (Duration, Arc<Mutex<Refusal>>),
     call: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    tokio::time::timeout(timeout, call).await.unwrap_or(Err(Failure::Deadline(timeout)))
+    let done = tokio::time::timeout(timeout, call).await.unwrap_or(Err(Failure::Deadline(timeout)));
+    let refusal = refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match (done, refusal.told()) {
+        (Err(Failure::Connection(_)), Some(told)) => Err(Failure::Connection(told.to_owned())),
+        (done, _) => done,
+    }
 }
 
 async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), Failure> {
     grpc.ready().await.map_err(|error| Failure::of_transport(&error))
 }
 
-/// Resolves the name each time: a world may have moved.
+/// What is connected to.
+struct Place {
+    server: String,
+    tls: Option<Tls>,
+}
+
+/// A connection, private or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Resolves the name each time, and reads the files: a world may have moved, and certificates are
+/// replaced.
 async fn connect(
-    server: Arc<str>,
+    to: Arc<Place>,
+    refusal: Refusal,
     clock: Clock,
     connections: Connections,
-) -> io::Result<TokioIo<TcpStream>> {
-    let stream = TcpStream::connect(&*server).await?;
+) -> io::Result<TokioIo<Rationed<Box<dyn Stream>>>> {
+    let stream = TcpStream::connect(&to.server).await?;
     stream.set_nodelay(true)?;
+    let (idle, interval, count) = PROBES;
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, idle)?;
+    sockopt::set_tcp_keepintvl(&stream, interval)?;
+    sockopt::set_tcp_keepcnt(&stream, count)?;
+    let stream: Box<dyn Stream> = match &to.tls {
+        None => Box::new(stream),
+        Some(tls) => Box::new(credentials::connect(tls, &to.server, (stream, refusal)).await?),
+    };
     connections.note(clock.now());
-    Ok(TokioIo::new(stream))
+    Ok(TokioIo::new(Rationed::new(stream, clock)))
 }
 
 /// Hands out messages as they came, so that a large one can be decoded off the async threads.

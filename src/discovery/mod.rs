@@ -15,9 +15,12 @@ mod client;
 mod contact;
 mod convert;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod link;
 mod offload;
 mod publish;
+mod ration;
 mod retry;
 mod watcher;
 
@@ -32,6 +35,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
+use crate::credentials::Credentials;
 use crate::plan::{Answer, Time};
 use client::Client;
 
@@ -40,6 +44,8 @@ use client::Client;
 pub struct Settings {
     /// `HOST:PORT`.
     pub server: String,
+    /// What it is shown, and known by.
+    pub credentials: Credentials,
     /// Deadline of one call.
     pub timeout: Duration,
     /// Time from one answer to the next question.
@@ -62,6 +68,8 @@ pub struct View {
     pub latest_asked: Option<Time>,
     /// Whether the latest call succeeded.
     pub reachable: bool,
+    /// Why the latest call failed, if it did.
+    pub trouble: Option<String>,
     /// When contact was last known to be broken: a call failed, or a connection had to be made
     /// anew after the first one. In the latter case `latest_asked` is not earlier, as the
     /// question was sent on the new connection.

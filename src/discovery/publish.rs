@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::View;
 use super::convert::{self, MAX_ENTITIES, Reading, Unusable};
+use super::failure::Failure;
 use super::offload::{MANY_BYTES, MANY_ENTITIES, offload};
 use crate::plan::{Answer, Heard, Time};
 
@@ -29,10 +30,11 @@ impl Publisher {
     }
 
     /// A call failed. What is known stays known.
-    pub(super) fn failed(&self, now: Time) {
+    pub(super) fn failed(&self, failure: &Failure, now: Time) {
         self.0.send_modify(|shared| {
             let view = Arc::make_mut(shared);
             view.reachable = false;
+            view.trouble = Some(failure.to_string());
             view.disrupted_at = Some(now);
         });
     }
@@ -56,6 +58,7 @@ impl Publisher {
         view.latest = Some(answer);
         view.latest_asked = Some(asked);
         view.reachable = true;
+        view.trouble = None;
         view.disrupted_at = disrupted.or(view.disrupted_at);
         self.put(view);
     }

@@ -3,6 +3,7 @@
 mod hostile;
 mod outages;
 mod polling;
+mod private;
 mod script;
 mod watching;
 
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{Discovery, Settings, View, start};
 use crate::clock::Clock;
+use crate::credentials::Credentials;
 
 /// Longer than anything here takes, on a busy machine too.
 const LONG: Duration = Duration::from_secs(20);
@@ -31,6 +33,7 @@ struct Subject {
 fn settings(server: &str) -> Settings {
     Settings {
         server: server.to_owned(),
+        credentials: Credentials::default(),
         timeout: Duration::from_secs(10),
         interval: NEVER,
         connection_timeout: Duration::from_secs(30),

@@ -5,7 +5,7 @@ pub(super) const NO_EVENTS: [&str; 4] =
     ["hook.done", "pass", "world.answered", "world.call_failed"];
 
 /// The kinds of all events, in order.
-pub const KINDS: [&str; 84] = [
+pub const KINDS: [&str; 92] = [
     "agent.backoff",
     "agent.completed",
     "agent.exited",
@@ -17,14 +17,21 @@ pub const KINDS: [&str; 84] = [
     "agent.leader_exited",
     "agent.not_started",
     "agent.pending",
+    "agent.placing",
     "agent.restart_asked",
     "agent.started",
     "agent.starting",
     "agent.stopping",
     "agent.waiting_for_world",
+    "agent.waits",
     "agents.crash_storm",
     "agents.crash_storm_lasts",
     "agents.crash_storm_over",
+    "cluster.back",
+    "cluster.call_failed",
+    "cluster.lost",
+    "cluster.reached",
+    "cluster.waiting",
     "config.applied",
     "config.rejected",
     "config.unchanged",
@@ -80,6 +87,7 @@ pub const KINDS: [&str; 84] = [
     "runner.stopped",
     "runner.stopping",
     "runner.waiting",
+    "sandbox.missing",
     "traces.failed",
     "traces.sent",
     "tree.oom",

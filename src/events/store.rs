@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Record;
+use crate::files::trust::no_link;
 
 /// The newer one, and the older one.
 const NAMES: [&str; 2] = ["events", "events.1"];
@@ -75,7 +76,8 @@ impl Store {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).custom_flags(no_link()).open(path)
 }
 
 /// The last event in a file; none if it cannot be read: then it was not kept.

@@ -16,6 +16,7 @@
 
 mod births;
 mod privileges;
+pub mod sandbox;
 mod server;
 mod wire;
 
@@ -25,7 +26,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::stdio::{dup2_stdin, stdin};
 
 use crate::plan::Exit;
@@ -67,5 +68,6 @@ pub(super) fn take_stdin() -> io::Result<UnixStream> {
 
 /// The number that carries an error from a process to another.
 pub(super) fn number_of(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or_default()
+    // None would be read as none at all.
+    error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())
 }

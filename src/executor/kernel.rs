@@ -62,6 +62,17 @@ pub(super) fn wait_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     (info.mask & EXIT != 0).then_some(info.exit_code)
 }
 
+/// Has each signal do what it does by default, but for SIGPIPE, which std keeps ignored and gives
+/// back at an exec. A process is born ignoring what its parent ignored: under `nohup`, or in the
+/// background of a script, nobody would end by SIGHUP or SIGINT.
+pub(super) fn ignore_no_signal() {
+    for number in (1..=libc::SIGRTMAX()).filter(|number| *number != libc::SIGPIPE) {
+        // SAFETY: no code of this process runs for it, and what is no signal, or cannot be changed,
+        // is refused.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+}
+
 /// That this process has one thread, and so may be copied: a copy has only the thread that made
 /// it, and would wait for ever for what another one had locked.
 #[derive(Debug)]

@@ -5,14 +5,18 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{AgentSpec, EntityId, Exit, RunId};
+use crate::plan::{AgentSpec, EntityId, Exit, Place, RunId, Waits};
 
 pub mod contain;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod gate;
 mod kernel;
+pub mod kubernetes;
 pub mod local;
 #[cfg(test)]
 pub(crate) mod misbehave;
@@ -37,13 +41,16 @@ pub fn hidden_verb(verb: &OsStr) -> Option<fn(&[OsString]) -> ExitCode> {
 /// Starts and ends agents. No method blocks or fails: what came of it is told by an [`Event`].
 /// What is asked of a run that has not started yet is done right after its start.
 pub trait Executor {
+    /// By what an agent is known that another runner started.
+    type Identity;
+
     /// Starts a process, the leader of a new process group.
     /// Answered by [`Event::Started`] or [`Event::SpawnFailed`].
     fn spawn(&self, request: SpawnRequest);
 
     /// Takes charge of an agent that another runner started. Answered by [`Event::Gone`] when it
     /// has ended, or at once if there is no such process any more.
-    fn adopt(&self, adoption: Adoption);
+    fn adopt(&self, adoption: Adoption<Self::Identity>);
 
     /// Finds out what an agent is doing that is about to be ended for not doing its work; with
     /// `dump`, those of its processes that listen to SIGUSR1 are asked to write that down. What is
@@ -59,6 +66,9 @@ pub trait Executor {
     /// SIGKILL to the whole tree. Does nothing if the run is over.
     fn kill(&self, run: RunId);
 
+    /// What is left of the ended agents of an entity is not needed any more.
+    fn forget(&self, _: &EntityId) {}
+
     /// Gives up all agents, for a successor in this very process. What was told was told before
     /// this returns; what happens after it is told to nobody, and left for the successor to see.
     fn give_up(&self);
@@ -73,6 +83,8 @@ pub struct SpawnRequest {
     pub entity: EntityId,
     /// The process.
     pub spec: AgentSpec,
+    /// The time that it has to end when it is asked to.
+    pub grace: Duration,
     /// Environment variables by which the process is found again. They are not part of the spec.
     pub markers: BTreeMap<String, String>,
     /// What its telemetry says of where it comes from. It is not part of the spec either.
@@ -98,11 +110,11 @@ pub struct Identity {
 
 /// An agent that runs already.
 #[derive(Clone, Debug)]
-pub struct Adoption {
+pub struct Adoption<I = Identity> {
     /// Names the run in every event about it.
     pub run: RunId,
-    /// Its leader.
-    pub identity: Identity,
+    /// Who it is.
+    pub identity: I,
     /// The marker that all of its processes have in their environment, `NAME=value`.
     pub marker: String,
     /// Whether it was still a gate when it was found: it may end without ever having been an
@@ -119,15 +131,23 @@ pub trait Record: fmt::Debug + Send + Sync {
 }
 
 /// What happened to a run. For each run, in this order:
-/// `SpawnFailed` alone; or `Started`, perhaps `Examined`, perhaps `LeaderExited`, `Gone`.
+/// `SpawnFailed` alone; or `Started`, perhaps `Examined`, perhaps `LeaderExited`, `Gone`; and at any
+/// time between, `Waits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The process runs.
     Started {
         /// Which one.
         run: RunId,
-        /// Its process id, also its group's.
-        pid: u32,
+        /// Where.
+        place: Place,
+    },
+    /// The cluster says of it that it waits, or that it waits no more.
+    Waits {
+        /// Which one.
+        run: RunId,
+        /// What for; none: for nothing.
+        waits: Option<Waits>,
     },
     /// There is no process; the reason names what could not be done, and to what.
     SpawnFailed {
@@ -165,6 +185,7 @@ impl Event {
     pub fn run(&self) -> RunId {
         match self {
             Self::Started { run, .. }
+            | Self::Waits { run, .. }
             | Self::SpawnFailed { run, .. }
             | Self::Examined { run, .. }
             | Self::LeaderExited { run, .. }

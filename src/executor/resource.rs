@@ -1,6 +1,8 @@
 //! What an agent's telemetry says of where it comes from: the OpenTelemetry resource attributes in
 //! its environment.
 
+use std::iter;
+
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// The variable that has them: `key=value,…`, values percent-encoded.
@@ -27,23 +29,27 @@ impl Resource {
         Self(attributes.map(|(key, value)| (key, encoded(value))).to_vec())
     }
 
-    /// The variable: what the user gives for it, and after that what the user says nothing of.
+    /// The variable: what the user gives for it, and after that what the user says nothing else of.
     #[must_use]
     pub fn added_to(&self, given: &str) -> String {
-        let is_given = |key| given.split(',').any(|pair| key_of(pair) == key);
-        let own = self.0.iter().filter(|(key, _)| !is_given(*key));
-        let own = own.map(|(key, value)| format!("{key}={value}"));
+        let own = self.0.iter().map(|(key, value)| (*key, format!("{key}={value}")));
+        // The same again is added: else nobody could tell what was given from what was added.
+        let own = own.filter(|(key, pair)| {
+            given.split(',').all(|given| key_of(given) != *key || given == pair)
+        });
         let given = Some(given.to_owned()).filter(|given| !given.is_empty());
-        given.into_iter().chain(own).collect::<Vec<_>>().join(",")
+        given.into_iter().chain(own.map(|(_, pair)| pair)).collect::<Vec<_>>().join(",")
     }
 
-    /// What the user gave, of which [`added_to`](Self::added_to) made this.
+    /// What the user gave, of which [`added_to`](Self::added_to) made this. There is one such text:
+    /// of two, one would go on in pairs of ours where the other has them added.
     #[must_use]
     pub fn taken_from<'a>(&self, added: &'a str) -> &'a str {
-        self.0.iter().rev().fold(added, |rest, (key, value)| {
-            let (before, last) = rest.rsplit_once(',').unwrap_or(("", rest));
-            if last.split_once('=') == Some((*key, value)) { before } else { rest }
-        })
+        let shorter = |rest: &&'a str| Some(rest.rsplit_once(',').map_or("", |(before, _)| before));
+        iter::successors(Some(added), shorter)
+            .take(self.0.len() + 1)
+            .find(|given| self.added_to(given) == added)
+            .unwrap_or(added)
     }
 }
 

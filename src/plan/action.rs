@@ -142,7 +142,7 @@ impl Observed {
                 let phase = Phase::Starting { run: start.run, since: now };
                 let before = self.agents.remove(id);
                 let before = before.filter(|agent| agent.incarnation == start.incarnation);
-                let restarts = before.as_ref().map_or(0, |agent| agent.restarts + 1);
+                let restarts = before.as_ref().map_or(0, |agent| agent.restarts.saturating_add(1));
                 let last_end = before.and_then(|agent| agent.ended().cloned().map(Box::new));
                 let agent = Agent {
                     incarnation: start.incarnation,
@@ -153,6 +153,7 @@ impl Observed {
                     restarts,
                     last_end,
                     phase,
+                    waits: None,
                 };
                 self.agents.insert(id.clone(), agent);
             }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::entity::EntityId;
 use super::limits::Limits;
+use super::sandbox::Sandbox;
 
 /// The variables that agents inherit unless the file says otherwise.
 pub const ENV_INHERIT: [&str; 9] =
@@ -31,6 +33,9 @@ pub struct Confinement {
     /// How much of the machine it may take.
     #[serde(skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
+    /// The files that it may use; none: all that its user may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Default for Confinement {
@@ -41,6 +46,7 @@ impl Default for Confinement {
             group: None,
             no_new_privs: true,
             limits: Limits::default(),
+            sandbox: None,
         }
     }
 }
@@ -51,6 +57,13 @@ impl Confinement {
     pub fn same_privileges(&self, other: &Self) -> bool {
         (&self.user, &self.group, self.no_new_privs)
             == (&other.user, &other.group, other.no_new_privs)
+    }
+
+    /// That of the agent for `entity`.
+    #[must_use]
+    pub fn resolve(&self, entity: &EntityId) -> Self {
+        let sandbox = self.sandbox.as_ref().map(|sandbox| sandbox.resolve(entity));
+        Self { sandbox, ..self.clone() }
     }
 
     /// Whether a variable of this name is inherited.

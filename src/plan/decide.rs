@@ -160,7 +160,9 @@ impl<'a> Draft<'a> {
     fn count(&mut self, agent: &Agent) {
         self.count.live += usize::from(agent.is_live());
         self.count.reserved += usize::from(agent.keeps_place());
-        self.count.starting += usize::from(matches!(agent.phase, Phase::Starting { .. }));
+        // What its cluster has taken on is the cluster's to pace.
+        let starting = matches!(agent.phase, Phase::Starting { .. }) && agent.waits.is_none();
+        self.count.starting += usize::from(starting);
     }
 
     fn look_at(&mut self, id: &'a EntityId, agent: &'a Agent, want: Option<&'a Want>) {
@@ -460,19 +462,27 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Counts the agents of these templates.
+    /// Counts the agents of these templates; none, while it is not known who is wanted.
     fn tallies<'n>(&self, behind: &BTreeMap<&'n str, Vec<Behind<'_>>>) -> BTreeMap<&'n str, Tally> {
         let mut tallies = BTreeMap::new();
+        let Wants::Known { agents: wants, awaited, .. } = &self.desired.wants else {
+            return tallies;
+        };
         for (name, behind) in behind {
             let asked = behind.iter().filter_map(|one| one.want.restart_asked).max();
             let rollout = self.desired.rollouts.get(name);
-            tallies.insert(*name, Tally::new(self.desired, rollout, asked, self.now));
+            let live = self.count.live;
+            tallies.insert(*name, Tally::new(self.desired, rollout, asked, live, self.now));
         }
-        let Wants::Known { agents: wants, .. } = &self.desired.wants else { return tallies };
         for (id, agent) in &self.observed.agents {
-            let Some(want) = wants.get(id) else { continue };
-            if let Some(tally) = tallies.get_mut(want.template.name.as_str()) {
-                tally.count(id, agent, want);
+            if let Some(want) = wants.get(id) {
+                if let Some(tally) = tallies.get_mut(want.template.name.as_str()) {
+                    tally.count(id, agent, want);
+                }
+            } else if awaited.contains(id)
+                && let Some(tally) = tallies.get_mut(agent.template.as_str())
+            {
+                tally.await_word();
             }
         }
         tallies
@@ -520,7 +530,8 @@ impl<'a> Draft<'a> {
 
     /// Entities that no template serves.
     fn unserved(&mut self, unserved: &BTreeSet<EntityId>) {
-        if self.desired.intent != Intent::Run {
+        // Without auto_discover, an entity that nobody named is none of our business.
+        if self.desired.intent != Intent::Run || !self.desired.rules.auto_discover {
             return;
         }
         let agents = &self.observed.agents;

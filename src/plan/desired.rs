@@ -126,10 +126,7 @@ fn wants(rules: &Rules, site: &Site, membership: &Membership, orders: &Orders) -
     let mut unserved = BTreeSet::new();
     for (id, member) in membership.iter() {
         let Some((template, chosen_by)) = rules.choose(&member.entity, member.arrival) else {
-            // Without auto_discover, an entity that nobody named is none of our business.
-            if rules.auto_discover {
-                unserved.insert(id.clone());
-            }
+            unserved.insert(id.clone());
             continue;
         };
         let template = orders.rollouts.in_effect(template);

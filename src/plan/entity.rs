@@ -16,6 +16,7 @@ pub const MAX_ID_BYTES: usize = 256;
 /// an argument, an environment variable and a word in a log. It may hold anything else: slashes,
 /// dots, spaces, a leading dash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Arc<str>")]
 pub struct EntityId(Arc<str>);
 
 /// Why the world's word for an entity cannot be used.
@@ -38,6 +39,10 @@ pub enum BadEntity {
 impl EntityId {
     /// Takes `id` as it is, or says why it cannot be an id.
     pub fn new(id: &str) -> Result<Self, BadEntity> {
+        Self::check(id).map(|()| Self(id.into()))
+    }
+
+    fn check(id: &str) -> Result<(), BadEntity> {
         if id.is_empty() {
             Err(BadEntity::Empty)
         } else if id.len() > MAX_ID_BYTES {
@@ -45,7 +50,7 @@ impl EntityId {
         } else if id.chars().any(char::is_control) {
             Err(BadEntity::ControlCharacter)
         } else {
-            Ok(Self(id.into()))
+            Ok(())
         }
     }
 
@@ -53,6 +58,14 @@ impl EntityId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<Arc<str>> for EntityId {
+    type Error = BadEntity;
+
+    fn try_from(id: Arc<str>) -> Result<Self, BadEntity> {
+        Self::check(&id).map(|()| Self(id))
     }
 }
 

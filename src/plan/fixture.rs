@@ -1,6 +1,9 @@
 //! A small world for the tests of this room: rules, answers, and an executor that does at once
 //! what it is asked.
 
+#![cfg_attr(fuzzing, expect(dead_code, reason = "the tests use the rest of it"))]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that panics has said what is wrong")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -26,6 +29,7 @@ pub(crate) fn template(name: &str) -> Template {
         confinement: Confinement::default(),
         rollout: RolloutPolicy::default(),
         faulthandler: false,
+        pod: None,
     }
 }
 
@@ -197,7 +201,8 @@ impl Scene {
                 match action.verb {
                     Verb::Start(start) => {
                         let pid = u32::try_from(start.run.0 + 100).unwrap();
-                        agent.unwrap().started(pid, self.now);
+                        let place = Place::Process { pid };
+                        agent.unwrap().started(place, self.now);
                     }
                     Verb::Stop { .. } | Verb::Kill { .. } => {
                         agent.unwrap().gone(Outcome::Exit(Exit::Signal(15)), self.now);

@@ -78,19 +78,21 @@ impl Limit {
     }
 }
 
-/// Which limits can be enforced where the agents run.
+/// What can be enforced where the agents run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enforceable {
     /// Why not, for each that cannot be.
     pub missing: BTreeMap<Limit, String>,
     /// The most that [`Limits::nofile`] may be.
     pub most_files: u64,
+    /// Why agents cannot be held to a sandbox, if they cannot.
+    pub no_sandbox: Option<String>,
 }
 
 /// All of them.
 impl Default for Enforceable {
     fn default() -> Self {
-        Self { missing: BTreeMap::new(), most_files: u64::MAX }
+        Self { missing: BTreeMap::new(), most_files: u64::MAX, no_sandbox: None }
     }
 }
 

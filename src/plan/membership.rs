@@ -145,6 +145,9 @@ impl Membership {
         if rules.jit.enabled {
             if counts {
                 changed |= self.remove_confirmed(answer, rules, running);
+            } else if self.too_many_at_stake(answer, rules, running).is_none() {
+                // Whoever is told of contradicts the answers that lacked them: they did not stand.
+                self.hold = None;
             }
             changed |= self.add_newcomers(&answer.entities, rules, Arrival::Late);
         } else {
@@ -262,17 +265,15 @@ impl Membership {
         rules: &Rules,
         running: &BTreeSet<EntityId>,
     ) -> bool {
-        let at_stake = running.iter().filter(|id| self.missing(id).is_some()).count();
-        let knows_any = !self.members.is_empty() || !self.awaited.is_empty();
-        let empty = answer.entities.is_empty() && knows_any;
-        if empty || at_stake > tolerated(rules.removal.hold_fraction, running.len()) {
-            let since = self.hold.map_or(answer.at, |hold| hold.since);
-            self.hold = Some(Hold { since, agents: at_stake });
-            if answer.at - since < rules.removal.hold {
-                return false;
+        match self.too_many_at_stake(answer, rules, running) {
+            Some(agents) => {
+                let since = self.hold.map_or(answer.at, |hold| hold.since);
+                self.hold = Some(Hold { since, agents });
+                if answer.at - since < rules.removal.hold {
+                    return false;
+                }
             }
-        } else {
-            self.hold = None;
+            None => self.hold = None,
         }
         let count = |this: &Self| this.members.len() + this.awaited.len();
         let before = count(self);
@@ -280,6 +281,20 @@ impl Membership {
         self.members.retain(|_, member| !is_gone(member.absence));
         self.awaited.retain(|_, awaited| !is_gone(Some(awaited.absence)));
         count(self) != before
+    }
+
+    /// How many running agents an answer would remove, if it has to stand before it may.
+    fn too_many_at_stake(
+        &self,
+        answer: &Answer,
+        rules: &Rules,
+        running: &BTreeSet<EntityId>,
+    ) -> Option<usize> {
+        let at_stake = running.iter().filter(|id| self.missing(id).is_some()).count();
+        let knows_any = !self.members.is_empty() || !self.awaited.is_empty();
+        let empty = answer.entities.is_empty() && knows_any;
+        let too_many = at_stake > tolerated(rules.removal.hold_fraction, running.len());
+        (empty || too_many).then_some(at_stake)
     }
 
     /// Takes in those who were there before this runner, and are.
@@ -331,6 +346,8 @@ fn tolerated(fraction: f64, running: usize) -> usize {
 /// What is known of contact with the world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contact {
+    /// Since when it is known. Whose doing an end was by then is not.
+    pub since: Time,
     /// Whether the latest call succeeded.
     pub reachable: bool,
     /// When the latest question was asked that got a good answer.

@@ -19,16 +19,20 @@ pub mod confinement;
 mod decide;
 pub mod desired;
 pub mod entity;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fixture;
 pub mod limits;
 pub mod membership;
 pub mod observed;
 pub mod pace;
+pub mod pod;
 pub mod reason;
 pub mod restart;
 pub mod rollout;
 pub mod run;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod safety;
+pub mod sandbox;
 pub mod storm;
 pub mod template;
 pub mod time;
@@ -41,8 +45,11 @@ pub use desired::{Desired, Intent, Orders, Want, Wants};
 pub use entity::{BadEntity, Entity, EntityId};
 pub use limits::{Enforceable, Limit, Limits};
 pub use membership::{Contact, Hold, Membership};
-pub use observed::{Agent, Ended, Lease, Observed, Outcome, Phase, Stopping};
+pub use observed::{
+    Agent, Ended, Lease, Observed, Outcome, Phase, Place, Stopping, Waits, WaitsFor,
+};
 pub use pace::{Pace, Spawn};
+pub use pod::PodTemplate;
 pub use reason::{
     Change, EndReason, ForgetReason, Pending, StartReason, StopReason, Throttle, WorldReason,
 };
@@ -50,7 +57,8 @@ pub use rollout::{
     CannotSteer, Failure, MaxUnavailable, Pause, Progress, Rollout, RolloutPolicy, Rollouts, Steer,
     Turn, is_behind, progress,
 };
-pub use run::{Exit, RunId};
+pub use run::{Exit, Loss, RunId};
+pub use sandbox::Sandbox;
 pub use storm::{Course, Storm, Storms};
 pub use template::{
     AgentSpec, Arrival, Backoff, ChosenBy, Jit, Launch, Launcher, LeaseHealth, Matcher,

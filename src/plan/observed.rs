@@ -53,6 +53,99 @@ pub struct Agent {
     pub last_end: Option<Box<Ended>>,
     /// Where it stands.
     pub phase: Phase,
+    /// What it waits for, where it runs in a cluster and is not as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
+}
+
+/// What an agent waits for in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// What for.
+    pub on: WaitsFor,
+    /// What the cluster says of it.
+    pub message: String,
+}
+
+/// What for an agent can wait in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitsFor {
+    /// For nothing but time: its pod is there, and it is placed and made ready.
+    Placement,
+    /// No node can take it.
+    Room,
+    /// Its image cannot be had.
+    Image,
+    /// Its container cannot be made, for another reason.
+    Container,
+    /// Its node gives no sign of life. It may run all the same.
+    Node,
+}
+
+impl WaitsFor {
+    /// The word for it, for programs; as Kubernetes has it, where it has one.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Placement => "Placing",
+            Self::Room => "Unschedulable",
+            Self::Image => "ImagePull",
+            Self::Container => "CreateContainer",
+            Self::Node => "NodeLost",
+        }
+    }
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { on, message } = self;
+        let what = match on {
+            WaitsFor::Placement => "its pod is being placed",
+            WaitsFor::Room => "no node can take it",
+            WaitsFor::Image => "its image cannot be had",
+            WaitsFor::Container => "its container cannot be made",
+            WaitsFor::Node => "its node gives no sign of life",
+        };
+        if message.is_empty() { f.write_str(what) } else { write!(f, "{what}: {message}") }
+    }
+}
+
+/// Where an agent runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Place {
+    /// On this machine.
+    Process {
+        /// Its process, and process group.
+        pid: u32,
+    },
+    /// In a cluster.
+    Pod {
+        /// The name of its pod.
+        pod: String,
+        /// The name of the node that the pod is on.
+        node: String,
+    },
+}
+
+impl Place {
+    /// Its process, if it is one of this machine.
+    #[must_use]
+    pub const fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Process { pid } => Some(*pid),
+            Self::Pod { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { pid } => write!(f, "process {pid}"),
+            Self::Pod { pod, node } => write!(f, "pod {pod} on node {node}"),
+        }
+    }
 }
 
 /// Where an agent stands. `design/lifecycle.md` has the table of phase × event.
@@ -69,8 +162,9 @@ pub enum Phase {
     Running {
         /// The run.
         run: RunId,
-        /// Its process, and process group.
-        pid: u32,
+        /// Where.
+        #[serde(flatten)]
+        place: Place,
         /// Since when.
         since: Time,
         /// What answers have said of its lease.
@@ -158,7 +252,7 @@ impl Outcome {
     #[must_use]
     pub fn may_be_the_worlds(&self) -> bool {
         match self {
-            Self::Exit(exit) => *exit != Exit::Signal(SIGKILL),
+            Self::Exit(exit) => !matches!(exit, Exit::Signal(SIGKILL) | Exit::Lost(_)),
             Self::NotStarted(_) | Self::Unhealthy => false,
         }
     }
@@ -281,11 +375,12 @@ impl Agent {
     }
 
     /// Takes in that its process was started.
-    pub fn started(&mut self, pid: u32, now: Time) {
+    pub fn started(&mut self, place: Place, now: Time) {
+        self.waits = None;
         match &mut self.phase {
             Phase::Starting { run, .. } => {
                 let run = *run;
-                self.phase = Phase::Running { run, pid, since: now, lease: Lease::Unseen };
+                self.phase = Phase::Running { run, place, since: now, lease: Lease::Unseen };
             }
             // It was asked to stop before it had started.
             Phase::Stopping(stopping) => stopping.started = now,
@@ -314,6 +409,7 @@ impl Agent {
 
     /// Takes in that none of its processes lives any more, or that there never was one.
     pub fn gone(&mut self, how: Outcome, now: Time) {
+        self.waits = None;
         let ended = |how, started| Ended { how, started, at: now };
         let next = match &self.phase {
             Phase::Starting { since, .. } | Phase::Running { since, .. } => {

@@ -99,6 +99,10 @@ pub enum WorldReason {
     EntityMissing,
     /// It ended while no runner was there: nobody knows how.
     RunnerAway,
+    /// It ended before anybody knew of contact with this world: nobody knows whose doing it was.
+    Unjudged,
+    /// The cluster that it ran in took it away.
+    Lost,
 }
 
 /// Why an agent is forgotten.
@@ -153,6 +157,8 @@ pub struct Change {
     inherited: bool,
     privileges: bool,
     limits: bool,
+    sandbox: bool,
+    pod: bool,
 }
 
 impl Change {
@@ -170,6 +176,8 @@ impl Change {
             inherited: before.confinement.env_inherit != after.confinement.env_inherit,
             privileges: !before.confinement.same_privileges(&after.confinement),
             limits: before.confinement.limits != after.confinement.limits,
+            sandbox: before.confinement.sandbox != after.confinement.sandbox,
+            pod: before.pod != after.pod,
         };
         (change != Self::default()).then_some(change)
     }
@@ -184,6 +192,8 @@ impl fmt::Display for Change {
             (self.inherited, "env_inherit"),
             (self.privileges, "user or privileges"),
             (self.limits, "limits"),
+            (self.sandbox, "sandbox"),
+            (self.pod, "pod"),
         ];
         let changed: Vec<_> = parts.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
         write!(f, "{} changed", changed.join(" and "))
@@ -245,6 +255,8 @@ impl WorldReason {
             Self::Disrupted => "disrupted",
             Self::EntityMissing => "entity_missing",
             Self::RunnerAway => "runner_away",
+            Self::Unjudged => "unjudged",
+            Self::Lost => "lost",
         }
     }
 }
@@ -288,6 +300,10 @@ impl fmt::Display for StartReason {
             Self::WorldBack(WorldReason::RunnerAway) => {
                 f.write_str("the last one ended while no runner was there")
             }
+            Self::WorldBack(WorldReason::Unjudged) => {
+                f.write_str("nobody knows whether the world took the last one along")
+            }
+            Self::WorldBack(WorldReason::Lost) => f.write_str("the cluster took the last one away"),
             Self::WorldSilent => f.write_str("the world stays silent; trying without its answer"),
             Self::Changed(change) => write!(f, "{change}"),
             Self::NewIncarnation { from, to } => {
@@ -339,6 +355,8 @@ impl fmt::Display for WorldReason {
             Self::Disrupted => "contact with the world broke",
             Self::EntityMissing => "the world does not have the entity at the moment",
             Self::RunnerAway => "it ended while no runner was there",
+            Self::Unjudged => "the runner that saw it end did not get to ask whose doing it was",
+            Self::Lost => "it was the cluster's doing",
         })
     }
 }

@@ -51,7 +51,13 @@ pub fn conclude(
     if ended.how == Outcome::Exit(Exit::Unknown) {
         return Conclusion::World(WorldReason::RunnerAway);
     }
+    if let Outcome::Exit(Exit::Lost(_)) = ended.how {
+        return Conclusion::World(WorldReason::Lost);
+    }
     if ended.how.may_be_the_worlds() {
+        if ended.at <= contact.since {
+            return Conclusion::World(WorldReason::Unjudged);
+        }
         if contact.took(ended.started, ended.at) {
             return Conclusion::World(WorldReason::Disrupted);
         }

@@ -348,11 +348,15 @@ pub(super) struct Tally {
     pub(super) ready_at: Option<Time>,
     /// Those of whom it is not known yet what becomes of them.
     moving: usize,
+    /// Those of the unavailable who are not waited for.
+    stuck: usize,
     health: Option<LeaseHealth>,
     /// Who is down since before that does not count.
     down_since: Time,
     /// Nor do failures of runs that began before that.
     failed_since: Time,
+    /// Whether there is no room for anybody to be started again.
+    is_full: bool,
     now: Time,
 }
 
@@ -365,14 +369,18 @@ enum Standing {
     /// It is not known yet what becomes of it.
     Moving,
     Down,
+    /// It is down, and to wait for it would be to wait for ever.
+    Stuck,
 }
 
 impl Tally {
-    /// Nobody so far, of a template some of whose agents the user may have `asked` to be restarted.
+    /// Nobody so far, of a template some of whose agents the user may have `asked` to be restarted,
+    /// beside so many `live` agents of all templates.
     pub(super) fn new(
         desired: &Desired,
         rollout: Option<&Rollout>,
         asked: Option<Time>,
+        live: usize,
         now: Time,
     ) -> Self {
         let asked = asked.unwrap_or_default();
@@ -382,9 +390,11 @@ impl Tally {
             failure: None,
             ready_at: None,
             moving: 0,
+            stuck: 0,
             health: desired.rules.lease_health,
             down_since: began,
             failed_since: rollout.map_or(began, |rollout| rollout.resumed.max(began)),
+            is_full: live >= desired.rules.max_agents,
             now,
         }
     }
@@ -408,7 +418,16 @@ impl Tally {
                 self.moving += 1;
             }
             Standing::Down => progress.unavailable += 1,
+            Standing::Stuck => {
+                progress.unavailable += 1;
+                self.stuck += 1;
+            }
         }
+    }
+
+    /// Takes in one of whom the world has not said yet whether it is there.
+    pub(super) const fn await_word(&mut self) {
+        self.moving += 1;
     }
 
     fn failure_of(&self, id: &EntityId, agent: &Agent) -> Option<Failure> {
@@ -420,20 +439,33 @@ impl Tally {
     }
 
     fn standing(&mut self, agent: &Agent, want: &Want, updated: bool) -> Standing {
+        // Something else than the rollout keeps it from being started.
+        let cannot_start = self.is_full || !want.present;
         match &agent.phase {
             Phase::Running { since, lease, .. } if updated => {
                 let at = *since + want.template.rollout.min_ready;
                 if self.is_ready(at, *lease) { Standing::Ready } else { Standing::Moving }
             }
             Phase::Running { lease, .. } if self.is_available(*lease) => Standing::AsBefore,
-            Phase::Running { .. } => Standing::Down,
             Phase::Completed { .. } if updated => Standing::Ready,
             Phase::Completed { .. } => Standing::AsBefore,
             Phase::BackingOff { ended, .. }
             | Phase::Failed { ended }
-            | Phase::AwaitingWorld { ended, .. } => {
-                let was_down = ended.started < self.down_since;
-                if was_down { Standing::AsBefore } else { Standing::Down }
+            | Phase::AwaitingWorld { ended, .. }
+                if ended.started < self.down_since =>
+            {
+                Standing::AsBefore
+            }
+            // A failure that counts pauses the rollout. One that does not lasts for ever.
+            Phase::Failed { .. } => Standing::Stuck,
+            Phase::BackingOff { .. } | Phase::AwaitingWorld { .. } | Phase::Stopped { .. }
+                if cannot_start =>
+            {
+                Standing::Stuck
+            }
+            Phase::Exited(_) if cannot_start && !updated => Standing::Stuck,
+            Phase::Running { .. } | Phase::BackingOff { .. } | Phase::AwaitingWorld { .. } => {
+                Standing::Down
             }
             Phase::Starting { .. }
             | Phase::Stopping(_)
@@ -468,7 +500,8 @@ impl Tally {
             | Phase::Failed { .. } => false,
         };
         let progress = &mut self.progress;
-        let takes = !is_available || progress.unavailable < progress.most_unavailable;
+        let waited_for = progress.unavailable - self.stuck;
+        let takes = !is_available || waited_for < progress.most_unavailable;
         progress.unavailable += usize::from(takes && is_available);
         takes
     }
@@ -495,12 +528,13 @@ impl Ended {
 pub fn progress(desired: &Desired, observed: &Observed, now: Time) -> BTreeMap<String, Progress> {
     let mut tallies = BTreeMap::new();
     let Wants::Known { agents: wants, .. } = &desired.wants else { return BTreeMap::new() };
+    let live = observed.agents.values().filter(|agent| agent.is_live()).count();
     for (id, agent) in &observed.agents {
         let Some(want) = wants.get(id) else { continue };
         let name = &want.template.name;
         tallies
             .entry(name)
-            .or_insert_with(|| Tally::new(desired, desired.rollouts.get(name), None, now))
+            .or_insert_with(|| Tally::new(desired, desired.rollouts.get(name), None, live, now))
             .count(id, agent, want);
     }
     tallies.into_iter().map(|(name, tally)| (name.clone(), tally.progress)).collect()

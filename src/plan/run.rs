@@ -10,6 +10,12 @@ use super::limits::in_units;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId(pub u64);
 
+impl RunId {
+    /// The greatest that is believed of what was written down: whoever wrote a greater one was no
+    /// runner, and after it there have to be others.
+    pub const GREATEST: Self = Self(u64::MAX >> 1);
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.0)
@@ -29,8 +35,34 @@ pub enum Exit {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// The cluster that it ran in took it away.
+    Lost(Loss),
     /// It ended while no runner was there to see how.
     Unknown,
+}
+
+/// How a cluster takes an agent away. None of it is the agent's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Loss {
+    /// Its node had too little of something.
+    Evicted,
+    /// Others went before it.
+    Preempted,
+    /// Its node is gone, or was shut down.
+    Node,
+    /// Somebody deleted its pod.
+    Deleted,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Evicted => "evicted from its node",
+            Self::Preempted => "preempted by others",
+            Self::Node => "lost with its node",
+            Self::Deleted => "its pod was deleted",
+        })
+    }
 }
 
 impl Exit {
@@ -48,6 +80,10 @@ impl Exit {
             Self::Code(_) => "error",
             Self::Signal(_) => "signal",
             Self::OutOfMemory { .. } => "out_of_memory",
+            Self::Lost(Loss::Evicted) => "evicted",
+            Self::Lost(Loss::Preempted) => "preempted",
+            Self::Lost(Loss::Node) => "node_lost",
+            Self::Lost(Loss::Deleted) => "pod_deleted",
             Self::Unknown => "unknown",
         }
     }
@@ -61,6 +97,7 @@ impl fmt::Display for Exit {
             Self::OutOfMemory { limit } => {
                 write!(f, "OOM: killed by the kernel at {}", in_units(*limit))
             }
+            Self::Lost(loss) => write!(f, "{loss}"),
             Self::Unknown => f.write_str("an end that nobody saw"),
         }
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::confinement::Confinement;
 use super::entity::Entity;
 use super::pace::Spawn;
+use super::pod::PodTemplate;
 use super::rollout::RolloutPolicy;
 
 /// Everything of the configuration that planning depends on.
@@ -118,6 +119,9 @@ pub struct Template {
     /// Whether its agents write down what they do when they are sent SIGUSR1.
     #[serde(default)]
     pub faulthandler: bool,
+    /// The rest of its agents' pods; none: they are processes of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Arc<PodTemplate>>,
 }
 
 /// The program of a template.
@@ -178,8 +182,8 @@ impl Template {
     /// Whether an agent of the one need not be restarted to become an agent of the other.
     #[must_use]
     pub fn runs_the_same(&self, other: &Self) -> bool {
-        (&self.launch, &self.args, &self.env, &self.cwd, &self.confinement)
-            == (&other.launch, &other.args, &other.env, &other.cwd, &other.confinement)
+        (&self.launch, &self.args, &self.env, &self.cwd, &self.confinement, &self.pod)
+            == (&other.launch, &other.args, &other.env, &other.cwd, &other.confinement, &other.pod)
     }
 
     /// The directory of the project that must be synced before an agent is started, if any.
@@ -326,6 +330,9 @@ pub struct AgentSpec {
     /// What it gets of the runner's own, and what it is kept from.
     #[serde(default)]
     pub confinement: Confinement,
+    /// The rest of its pod; none: it is a process of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Arc<PodTemplate>>,
 }
 
 impl AgentSpec {
@@ -353,7 +360,8 @@ impl AgentSpec {
             argv,
             env: environment(template, entity, site),
             cwd: template.cwd.clone(),
-            confinement: template.confinement.clone(),
+            confinement: template.confinement.resolve(&entity.id),
+            pod: template.pod.clone(),
         }
     }
 }
@@ -366,8 +374,9 @@ impl AgentSpec {
         let cwd = self.cwd.to_string_lossy();
         let confinement = self.confinement.to_string();
         let env = self.env.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
-        let parts =
-            self.argv.iter().map(String::as_str).chain(["\0", &cwd, &confinement]).chain(env);
+        let pod = self.pod.as_ref().map(|pod| pod.digest_part());
+        let parts = self.argv.iter().map(String::as_str).chain(["\0", &cwd, &confinement]);
+        let parts = parts.chain(env).chain(pod.as_deref());
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         for byte in parts.flat_map(|part| part.bytes().chain([0xff])) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);

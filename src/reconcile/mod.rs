@@ -163,7 +163,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     /// Goes on from where another loop ended. Its agents are watched from now on, and nothing is
     /// decided yet.
     #[must_use]
-    pub fn resume(mut self, inheritance: Inheritance) -> Self {
+    pub fn resume(mut self, inheritance: Inheritance<E::Identity>) -> Self {
         let Inheritance { observed, adoptions, arrivals, orders } = inheritance;
         self.orders = orders;
         let adopted = adoptions.len();
@@ -382,7 +382,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         if settings.site.server != self.settings.site.server {
             self.membership = None;
             self.answers_seen = 0;
-            self.observed.contact = Contact::default();
+            self.observed.contact = Contact { since: self.clock.now(), ..Contact::default() };
         }
         let now = self.clock.now();
         let progress = progress(&self.desired(), &self.observed, now);
@@ -441,9 +441,11 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         if broke && !view.reachable {
             self.disrupted();
         }
+        let since = self.observed.contact.since;
         let before = mem::replace(
             &mut self.observed.contact,
             Contact {
+                since,
                 reachable: view.reachable,
                 asked: view.latest_asked,
                 disrupted: view.disrupted_at,
@@ -501,7 +503,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         self.report.happened(&id, agent, event, now);
         match event {
             Event::Examined { .. } => {}
-            Event::Started { pid, .. } => agent.started(*pid, now),
+            Event::Started { place, .. } => agent.started(place.clone(), now),
+            Event::Waits { waits, .. } => agent.waits.clone_from(waits),
             Event::LeaderExited { exit, .. } => agent.leader_exited(*exit, now),
             Event::SpawnFailed { run, error } => {
                 self.runs.remove(run);
@@ -638,8 +641,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
                     fault::reach(Point::KillNoted);
                     self.executor.kill(*run);
                 }
-                Verb::Forget { .. }
-                | Verb::BackOff { .. }
+                Verb::Forget { .. } => self.executor.forget(id),
+                Verb::BackOff { .. }
                 | Verb::AwaitWorld { .. }
                 | Verb::Complete { .. }
                 | Verb::Fail { .. } => {}
@@ -678,6 +681,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             resource: Resource::of_agent(id.as_str(), kind, &start.template),
             entity: id.clone(),
             spec: (*start.spec).clone(),
+            grace: start.grace,
             markers,
             log_dir: self.settings.log_dir.clone(),
             logs: self.settings.logs,

@@ -76,16 +76,27 @@ pub trait Remember {
 }
 
 /// What the loop goes on from: what the one before remembered, and what was found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Inheritance {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inheritance<I = Identity> {
     /// The agents, those that live as well as those that wait.
     pub observed: Observed,
-    /// Who the processes are of those that live.
-    pub adoptions: BTreeMap<EntityId, Adopted>,
+    /// Who those are that live.
+    pub adoptions: BTreeMap<EntityId, Adopted<I>>,
     /// When entities came; none: this is the first time, and they come now.
     pub arrivals: Option<BTreeMap<EntityId, Arrival>>,
     /// What the user asked for.
     pub orders: Orders,
+}
+
+impl<I> Default for Inheritance<I> {
+    fn default() -> Self {
+        Self {
+            observed: Observed::default(),
+            adoptions: BTreeMap::new(),
+            arrivals: None,
+            orders: Orders::default(),
+        }
+    }
 }
 
 /// What is asked of the loop while it runs.
@@ -152,11 +163,11 @@ pub struct Look {
 
 /// The process of an agent that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Adopted {
+pub struct Adopted<I = Identity> {
     /// Its run.
     pub run: RunId,
     /// Its process.
-    pub identity: Identity,
+    pub identity: I,
     /// Whether it was still a gate when it was found.
     pub gate: bool,
 }

@@ -14,8 +14,8 @@ use super::last_words::last_lines;
 use crate::executor::{Event, Evidence};
 use crate::plan::{
     Action, Agent, Arrival, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Outcome,
-    Pending, Phase, Plan, Refused, Rules, RunId, Start, Steer, StopReason, Stopping, Throttle,
-    Time, Turn, Verb,
+    Pending, Phase, Place, Plan, Refused, Rules, RunId, Start, Steer, StopReason, Stopping,
+    Throttle, Time, Turn, Verb, WaitsFor,
 };
 
 /// Lines about single entities at one time; beyond that a count is given.
@@ -140,16 +140,29 @@ impl Report {
         let run = event.run();
         let template = &agent.template;
         match event {
-            Event::Started { pid, .. } => {
+            Event::Started { place, .. } => {
                 let covered = self.crashes.cover_restart(agent);
                 let took_ms = agent.starting_since().map(|since| fine_millis(now - since));
-                tell!(covered, info, event = "agent.started", entity = %id, %run, pid, template, took_ms, "started");
+                match place {
+                    Place::Process { pid } => {
+                        tell!(covered, info, event = "agent.started", entity = %id, %run, pid, template, took_ms, "started");
+                    }
+                    Place::Pod { pod, node } => {
+                        tell!(covered, info, event = "agent.started", entity = %id, %run, pod, node, template, took_ms, "started");
+                    }
+                }
+            }
+            Event::Waits { waits: Some(waits), .. } if waits.on == WaitsFor::Placement => {
+                debug!(event = "agent.placing", entity = %id, %run, template, reason = %waits, "is being placed");
+            }
+            Event::Waits { waits: Some(waits), .. } => {
+                warn!(event = "agent.waits", entity = %id, %run, template, cause = waits.on.word(), reason = %waits, "waits for the cluster");
             }
             Event::SpawnFailed { error, .. } => {
                 let covered = self.crashes.cover(agent, &Outcome::NotStarted(error.clone()));
                 tell!(covered, error, event = "agent.not_started", entity = %id, %run, template, %error, "could not be started");
             }
-            Event::Examined { .. } => {}
+            Event::Waits { waits: None, .. } | Event::Examined { .. } => {}
             Event::LeaderExited { exit, .. } => {
                 let covered = self.crashes.cover_exit(agent, *exit);
                 tell!(covered, info, event = "agent.leader_exited", entity = %id, %run, %exit, "its first process ended, others live");

@@ -13,7 +13,7 @@ use super::*;
 use crate::executor::{Identity, logs};
 use crate::plan::fixture::{entity, rules, template};
 use crate::plan::{
-    Agent, Answer, Entity, Exit, Heard, Launch, Launcher, Site, Spawn, StopReason, Stopping,
+    Agent, Answer, Entity, Exit, Heard, Launch, Launcher, Place, Site, Spawn, StopReason, Stopping,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ enum Told {
 struct Notes(mpsc::UnboundedSender<Told>, watch::Sender<bool>);
 
 impl Executor for Notes {
+    type Identity = Identity;
+
     fn spawn(&self, request: SpawnRequest) {
         self.0.send(Told::Spawn(request.run, request.entity.to_string())).unwrap();
     }
@@ -153,7 +155,10 @@ impl Stage {
         stage.answer(ids);
         for (run, id) in (0..).zip(ids) {
             assert_eq!(stage.next().await, Told::Spawn(RunId(run), (*id).to_owned()));
-            stage.events.send(Event::Started { run: RunId(run), pid: 7 }).unwrap();
+            stage
+                .events
+                .send(Event::Started { run: RunId(run), place: Place::Process { pid: 7 } })
+                .unwrap();
         }
         // The paused clock moves only when the loop has taken in everything and waits.
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -366,7 +371,10 @@ async fn a_start_that_is_over_makes_room_for_the_next_one() {
     for (run, id) in [(0, "a"), (1, "b"), (2, "c")] {
         assert_eq!(stage.next().await, Told::Spawn(RunId(run), id.to_owned()));
         assert_eq!(stage.within(Duration::from_secs(60)).await, None);
-        stage.events.send(Event::Started { run: RunId(run), pid: 7 }).unwrap();
+        stage
+            .events
+            .send(Event::Started { run: RunId(run), place: Place::Process { pid: 7 } })
+            .unwrap();
     }
 }
 
@@ -374,7 +382,7 @@ async fn a_start_that_is_over_makes_room_for_the_next_one() {
 async fn events_of_runs_that_are_over_change_nothing() {
     let mut stage = Stage::running(&["alice"]).await;
     stage.gone(77, Exit::Code(1));
-    stage.events.send(Event::Started { run: RunId(0), pid: 8 }).unwrap();
+    stage.events.send(Event::Started { run: RunId(0), place: Place::Process { pid: 8 } }).unwrap();
     assert_eq!(stage.within(Duration::from_secs(600)).await, None);
 }
 
@@ -399,6 +407,7 @@ fn left_behind(phase: Phase) -> Inheritance {
         attempts: 2,
         restarts: 0,
         last_end: None,
+        waits: None,
         phase,
     };
     let identity = Identity { pid: 77, start: 1 };
@@ -419,7 +428,7 @@ fn left_behind(phase: Phase) -> Inheritance {
 async fn what_another_loop_left_is_adopted_and_not_started_again() {
     let mut stage = Stage::resumed(left_behind(Phase::Running {
         run: RunId(9),
-        pid: 77,
+        place: Place::Process { pid: 77 },
         since: Time::default(),
         lease: crate::plan::Lease::Unknown,
     }));
@@ -492,7 +501,7 @@ async fn who_asks_for_a_restart_gets_one_and_not_two() {
     assert_eq!(stage.next().await, Told::Terminate(RunId(0)));
     stage.gone(0, Exit::Signal(15));
     assert_eq!(stage.next().await, Told::Spawn(RunId(2), "alice".to_owned()));
-    stage.events.send(Event::Started { run: RunId(2), pid: 8 }).unwrap();
+    stage.events.send(Event::Started { run: RunId(2), place: Place::Process { pid: 8 } }).unwrap();
     assert_eq!(stage.within(Duration::from_secs(60)).await, None);
     let look = stage.look().await;
     assert_eq!(look.observed.agents["alice"].restarts, 1);

@@ -387,5 +387,28 @@ fn parse(line: &[u8]) -> Option<Fact> {
     let text = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (checksum, json) = text.split_once(' ')?;
     let intact = u32::from_str_radix(checksum, 16).ok()? == crc32fast::hash(json.as_bytes());
-    if intact { serde_json::from_str(json).ok() } else { None }
+    if !intact {
+        return None;
+    }
+    serde_json::from_str(json).ok().filter(Fact::is_possible)
 }
+
+impl Fact {
+    /// Whether a runner can have written it.
+    fn is_possible(&self) -> bool {
+        let run = match self {
+            Self::Agent(_, agent) => agent.run(),
+            Self::Identity(run, _) | Self::Over(run) => Some(*run),
+            Self::NextRun(next) => Some(RunId(*next)),
+            Self::Boot(_)
+            | Self::Forgotten(_)
+            | Self::Arrived(..)
+            | Self::Left(_)
+            | Self::Orders(_) => None,
+        };
+        run.is_none_or(|run| run <= RunId::GREATEST)
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;

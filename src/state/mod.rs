@@ -2,7 +2,10 @@
 //! a journal of what was decided and who runs.
 
 mod directory;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod journal;
+mod pods;
 mod restore;
 
 #[cfg(test)]
@@ -10,4 +13,5 @@ mod tests;
 
 pub use directory::{Directory, DirectoryError};
 pub use journal::{Journal, Memory};
+pub use pods::restore_pods;
 pub use restore::{confinement, restore};

@@ -9,8 +9,8 @@ use super::journal::Memory;
 use crate::executor::local::survey::{Found, Survey};
 use crate::executor::{Identity, RESOURCE_ATTRIBUTES, Resource};
 use crate::plan::{
-    Agent, AgentSpec, Arrival, Confinement, EntityId, Exit, Lease, Observed, Outcome, Phase, RunId,
-    Time,
+    Agent, AgentSpec, Arrival, Confinement, Contact, EntityId, Exit, Lease, Observed, Outcome,
+    Phase, Place, RunId, Time,
 };
 use crate::reconcile::{Adopted, Inheritance};
 
@@ -24,64 +24,110 @@ use crate::reconcile::{Adopted, Inheritance};
 pub fn restore(memory: Memory, survey: Survey, now: Time) -> Inheritance {
     let knows = !memory.agents.is_empty() || !memory.arrivals.is_empty();
     let mut arrivals = memory.arrivals;
-    let mut observed =
-        Observed { agents: memory.agents, next_run: memory.next_run, ..Observed::default() };
+    let contact = Contact { since: now, ..Contact::default() };
+    let (agents, next_run) = (memory.agents, memory.next_run);
+    let mut observed = Observed { contact, agents, next_run, ..Observed::default() };
     let by_record = |agent: &Agent| {
         let run = agent.run()?;
         // What is not known to have started may be a gate that was closed.
         let gate = matches!(agent.phase, Phase::Starting { .. });
         memory.identities.get(&run).map(|&identity| Adopted { run, identity, gate })
     };
-    let alive = |agent| by_record(agent).filter(|it| survey.living.contains(&it.identity));
-    let agents = observed.agents.iter();
-    let mut living: BTreeMap<EntityId, Adopted> =
-        agents.filter_map(|(id, agent)| Some((id.clone(), alive(agent)?))).collect();
-    for found in survey.found {
-        let Some((id, adopted)) = who(&found) else { continue };
+    let mut living = Living::default();
+    for (id, agent) in &observed.agents {
+        let alive = by_record(agent).filter(|it| survey.living.contains(&it.identity));
+        if let Some(adopted) = alive {
+            living.claim(id, adopted);
+        }
+    }
+    let runs: BTreeMap<RunId, EntityId> =
+        observed.agents.iter().filter_map(|(id, it)| Some((it.run()?, id.clone()))).collect();
+    for mut found in survey.found {
+        let Some((id, mut adopted)) = who(&found) else { continue };
         observed.next_run = observed.next_run.max(adopted.run.0 + 1);
         // What an agent started carries its markers too. The recorded one is the agent, or else
         // the oldest, which comes first.
         let recorded = memory.identities.get(&adopted.run);
-        if living.contains_key(&id) && recorded != Some(&adopted.identity) {
+        if living.agents.contains_key(&id) && recorded != Some(&adopted.identity) {
+            continue;
+        }
+        // Of a recorded one that has ended, this is what it left behind: it is no agent, and is
+        // ended in the name of the one that it belonged to.
+        adopted.identity = recorded.copied().unwrap_or(adopted.identity);
+        found.identity = adopted.identity;
+        // It may also have given another entity's name to what it started.
+        let is_anothers = runs.get(&adopted.run).is_some_and(|owner| *owner != id);
+        if is_anothers || !living.claim(&id, adopted) {
             continue;
         }
         arrivals.entry(id.clone()).or_insert_with(|| arrival(&found));
-        let agent = observed.agents.entry(id.clone()).or_insert_with(|| rebuild(&found, now));
+        let agent = observed.agents.entry(id).or_insert_with(|| rebuild(&found, now));
         if agent.run() != Some(adopted.run) {
             let Adopted { run, identity, .. } = adopted;
             agent.phase =
-                Phase::Running { run, pid: identity.pid, since: now, lease: Lease::Unknown };
+                Phase::Running { run, place: at(identity), since: now, lease: Lease::Unknown };
         }
-        living.insert(id, adopted);
     }
     for (id, agent) in &mut observed.agents {
         if agent.run().is_none() {
             continue;
         }
-        match living.get(id).copied().or_else(|| by_record(agent)) {
-            Some(adopted) => {
-                adopt(agent, adopted.identity);
-                living.insert(id.clone(), adopted);
-            }
+        let adopted = living.agents.get(id).copied().or_else(|| by_record(agent));
+        match adopted.filter(|adopted| living.claim(id, *adopted)) {
+            Some(adopted) => adopt(agent, adopted.identity),
             // Its gate was never opened: there was no agent.
             None => agent.gone(Outcome::Exit(Exit::Unknown), now),
         }
     }
     let arrivals = knows.then_some(arrivals);
-    Inheritance { observed, adoptions: living, arrivals, orders: memory.orders }
+    Inheritance { observed, adoptions: living.agents, arrivals, orders: memory.orders }
+}
+
+/// Who has a process that lives, or may: a run is one entity's, and so is a process, whatever is
+/// written down or shown. Else what is done to one agent would be done to another.
+#[derive(Default)]
+struct Living {
+    agents: BTreeMap<EntityId, Adopted>,
+    runs: BTreeMap<RunId, EntityId>,
+    processes: BTreeMap<Identity, EntityId>,
+}
+
+impl Living {
+    /// Takes this for the agent of this entity, unless it is that of another one.
+    fn claim(&mut self, id: &EntityId, adopted: Adopted) -> bool {
+        let Adopted { run, identity, .. } = adopted;
+        let is_others = |owner: Option<&EntityId>| owner.is_some_and(|owner| owner != id);
+        if is_others(self.runs.get(&run)) || is_others(self.processes.get(&identity)) {
+            return false;
+        }
+        if let Some(before) = self.agents.insert(id.clone(), adopted) {
+            self.runs.remove(&before.run);
+            self.processes.remove(&before.identity);
+        }
+        self.runs.insert(run, id.clone());
+        self.processes.insert(identity, id.clone());
+        true
+    }
 }
 
 /// An agent whose start was never reported runs, or did.
 fn adopt(agent: &mut Agent, identity: Identity) {
     if let Phase::Starting { run, since } = agent.phase {
         let lease = Lease::Unknown;
-        agent.phase = Phase::Running { run, pid: identity.pid, since, lease };
+        agent.phase = Phase::Running { run, place: at(identity), since, lease };
     }
+}
+
+const fn at(identity: Identity) -> Place {
+    Place::Process { pid: identity.pid }
 }
 
 fn who(found: &Found) -> Option<(EntityId, Adopted)> {
     let id = EntityId::new(found.marker("RUNNER_ENTITY_ID")?).ok()?;
     let run = RunId(found.marker("RUNNER_RUN")?.parse().ok()?);
+    if run > RunId::GREATEST {
+        return None;
+    }
     Some((id, Adopted { run, identity: found.identity, gate: found.gate }))
 }
 
@@ -105,7 +151,8 @@ fn rebuild(found: &Found, now: Time) -> Agent {
         attempts: 0,
         restarts: 0,
         last_end: None,
-        phase: Phase::Running { run, pid: identity.pid, since: now, lease: Lease::Unknown },
+        waits: None,
+        phase: Phase::Running { run, place: at(identity), since: now, lease: Lease::Unknown },
     }
 }
 
@@ -122,7 +169,7 @@ fn spec(found: &Found) -> AgentSpec {
     let cwd = found.marker("RUNNER_CWD").map_or_else(|| found.cwd.clone(), PathBuf::from);
     let written = found.marker("RUNNER_ARGV").and_then(|argv| serde_json::from_str(argv).ok());
     let argv = written.unwrap_or_else(|| found.argv.clone());
-    AgentSpec { argv, env: own.collect(), cwd, confinement: confinement(found) }
+    AgentSpec { argv, env: own.collect(), cwd, confinement: confinement(found), pod: None }
 }
 
 /// What was added to the attributes that its template gave it.

@@ -11,7 +11,7 @@ use crate::executor::{Identity, Record};
 use crate::plan::Orders;
 use crate::plan::fixture::{entity, site, template};
 use crate::plan::{
-    Agent, AgentSpec, Arrival, Ended, EntityId, Exit, Lease, Outcome, Phase, RunId, Time,
+    Agent, AgentSpec, Arrival, Ended, EntityId, Exit, Lease, Outcome, Phase, Place, RunId, Time,
 };
 use crate::reconcile::Remember;
 
@@ -28,12 +28,14 @@ fn agent(name: &str, phase: Phase) -> Agent {
         attempts: 2,
         restarts: 3,
         last_end: None,
+        waits: None,
         phase,
     }
 }
 
 fn running(run: u64, pid: u32) -> Phase {
-    Phase::Running { run: RunId(run), pid, since: Time::from_millis(5), lease: Lease::Unknown }
+    let place = Place::Process { pid };
+    Phase::Running { run: RunId(run), place, since: Time::from_millis(5), lease: Lease::Unknown }
 }
 
 fn backing_off() -> Phase {
@@ -254,6 +256,56 @@ fn what_an_agent_started_outside_its_group_is_not_taken_for_the_agent() {
 }
 
 #[test]
+fn what_an_agent_started_in_the_name_of_another_entity_is_not_taken_for_that_ones_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = filled(dir.path());
+    let alice = Identity { pid: 70, start: 700 };
+    for living in [[alice].into(), [].into()] {
+        let survey = Survey { living, found: vec![found("zed", 7, 71)] };
+        let inherited = restore(memory.clone(), survey, Time::from_millis(100));
+        assert_eq!(inherited.adoptions.keys().collect::<Vec<_>>(), [&id("alice")]);
+        assert_eq!(inherited.adoptions[&id("alice")].identity, alice);
+        assert_eq!(inherited.observed.agents, memory.agents);
+    }
+    // With nothing written down, the oldest is the agent.
+    let agents = vec![found("alice", 7, 70), found("zed", 7, 71)];
+    let inherited = restore(Memory::default(), show(agents), Time::from_millis(100));
+    assert_eq!(inherited.adoptions.keys().collect::<Vec<_>>(), [&id("alice")]);
+}
+
+#[test]
+fn a_run_or_a_process_of_two_agents_is_the_firsts() {
+    let mut memory = Memory {
+        agents: [
+            (id("alice"), agent("alice", running(7, 70))),
+            (id("bob"), agent("bob", running(7, 70))),
+            (id("carol"), agent("carol", running(8, 70))),
+        ]
+        .into(),
+        ..Memory::default()
+    };
+    let process = Identity { pid: 70, start: 700 };
+    memory.identities = [(RunId(7), process), (RunId(8), process)].into();
+    let inherited = restore(memory, show(Vec::new()), Time::from_millis(100));
+    assert_eq!(inherited.adoptions.keys().collect::<Vec<_>>(), [&id("alice")]);
+    assert_eq!(inherited.observed.live(), [id("alice")].into());
+}
+
+#[test]
+fn what_no_runner_can_have_written_or_started_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = [r#"{"NextRun":18446744073709551615}"#, r#"{"Arrived":["a\nb","Late"]}"#];
+    let lines = lines.map(|json| format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())));
+    fs::write(dir.path().join("journal"), lines.concat()).unwrap();
+    let (journal, damaged) = Journal::open(dir.path()).unwrap();
+    let memory = journal.memory();
+    assert_eq!((damaged, memory.next_run, memory.arrivals.len()), (2, 0, 0));
+    let survey = show(vec![found("alice", u64::MAX, 70)]);
+    let inherited = restore(memory, survey, Time::from_millis(100));
+    assert_eq!((inherited.observed.next_run, inherited.adoptions.len()), (0, 0));
+}
+
+#[test]
 fn whoever_is_recorded_and_lives_is_the_agent_whatever_else_carries_its_markers() {
     let dir = tempfile::tempdir().unwrap();
     let memory = filled(dir.path());
@@ -264,6 +316,25 @@ fn whoever_is_recorded_and_lives_is_the_agent_whatever_else_carries_its_markers(
     let inherited = restore(memory.clone(), survey, Time::from_millis(100));
     assert_eq!(inherited.adoptions[&id("alice")].identity, alice);
     assert_eq!(inherited.observed.agents, memory.agents);
+}
+
+#[test]
+fn what_a_recorded_agent_left_behind_is_not_taken_for_the_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = filled(dir.path());
+    let alice = Identity { pid: 70, start: 700 };
+    // It ended while no runner was there; who left its session carries its markers, and leads a
+    // group.
+    let left = || show(vec![found("alice", 7, 71), found("alice", 7, 72)]);
+    let inherited = restore(memory.clone(), left(), Time::from_millis(100));
+    assert_eq!(inherited.adoptions[&id("alice")].identity, alice);
+    assert_eq!(inherited.observed.agents, memory.agents);
+    // So it is if all else that was written of it is lost.
+    let mut torn = memory;
+    torn.agents.clear();
+    let inherited = restore(torn, left(), Time::from_millis(100));
+    assert_eq!(inherited.adoptions[&id("alice")].identity, alice);
+    assert_eq!(inherited.observed.agents[&id("alice")].run(), Some(RunId(7)));
 }
 
 #[test]

@@ -421,9 +421,9 @@ fn a_plan_says_what_an_edited_file_would_change_in_the_running_instance() {
     let (_, table, _) = plan(&few, &[]);
     assert!(table.ends_with("note        default: 2 agents are changed, 1 at a time\n"), "{table}");
 
-    let (code, table, _) = plan(&config.replace(&world.address.to_string(), "elsewhere:1"), &[]);
+    let (code, table, _) = plan(&config.replace(&world.address.to_string(), "localhost:1"), &[]);
     assert_eq!(code, Some(2));
-    assert!(table.starts_with("world       elsewhere:1\nunchanged   3\n"), "{table}");
+    assert!(table.starts_with("world       localhost:1\nunchanged   3\n"), "{table}");
 
     let (code, stdout, stderr) = plan("[runner]\nmax_agents = 0\n", &[]);
     assert_eq!((code, stdout.as_str()), (Some(1), ""));

@@ -44,9 +44,10 @@ fn state<'r>(report: &'r Value, name: &str) -> &'r str {
     check(report, name)["state"].as_str().unwrap()
 }
 
-const ALWAYS: [&str; 17] = [
+const ALWAYS: [&str; 18] = [
     "pidfd",
     "subreaper",
+    "sandbox",
     "containment",
     "limit memory",
     "limit cpu",

@@ -284,9 +284,14 @@ impl World {
 
     /// A world that is not there yet, but whose address is.
     pub(crate) fn absent(definition: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let world = Self { process: None, dir, address: free.to_string() };
+        Self::absent_at(&free.to_string(), definition)
+    }
+
+    /// The same at an address that nobody else uses.
+    pub(crate) fn absent_at(address: &str, definition: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = Self { process: None, dir, address: address.to_owned() };
         world.define(definition);
         world
     }
@@ -307,9 +312,20 @@ impl World {
 
     /// Ends it without a word to anybody.
     pub(crate) fn kill(&mut self) {
-        let mut process = self.process.take().unwrap();
-        process.signal(Signal::KILL);
-        process.ended();
+        assert!(self.is_there());
+        self.end();
+    }
+
+    /// The same, if it is there.
+    pub(crate) fn end(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.signal(Signal::KILL);
+            process.ended();
+        }
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        self.process.is_some()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::collections::BTreeSet;
 
 use super::control::data;
-use super::harness::{PATIENCE, Process, Runner, misbehave};
+use super::harness::{PATIENCE, Process, Runner, eventually, misbehave};
 use super::scripted::{Scripted, controllable};
 
 fn config(world: &Scripted, agent: &str) -> String {
@@ -37,6 +37,26 @@ fn a_runner_that_was_killed_takes_up_its_agents_again() {
     assert_eq!(runner.process.event(0, "agent.exited", "alice")["exit"], "exit code 3");
     runner.process.event(0, "agent.started", "alice");
     assert!(runner.agent_pids().contains(&before[1]));
+    runner.stop();
+}
+
+#[test]
+fn what_an_agent_left_behind_while_no_runner_was_there_is_no_agent() {
+    let world = Scripted::start(vec![controllable("alice")]);
+    let mut runner = Runner::start(&config(&world, "\"--setsid-child\""));
+    let leader = runner.pids(0, &["alice"])[0];
+    // Who leaves the session leads a group of its own, with the markers of the agent.
+    eventually("a child in a session of its own", || runner.agent_pids().len() == 2);
+    let before = runner.agent_pids();
+    runner.kill();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(leader).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    eventually("the leader's end", || !runner.agent_pids().contains(&leader));
+
+    runner.start_again();
+    runner.process.event(0, "agent.started", "alice");
+    eventually("an agent and its child", || runner.agent_pids().len() == 2);
+    assert!(runner.agent_pids().is_disjoint(&before), "{before:?} {:?}", runner.agent_pids());
     runner.stop();
 }
 

@@ -58,7 +58,8 @@ def run_once(*arguments: str, timeout: float = 30.0) -> subprocess.CompletedProc
 class Runner:
     """One `runner reconcile`, its config file, and its log.
 
-    With no server it is the one of the file.
+    With no server it is the one of the file. `within` is a command that becomes another one: it
+    is put before it.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Runner:
         config: str,
         *options: str,
         env: Mapping[str, str] | None = None,
+        within: tuple[str, ...] = (),
     ) -> None:
         self.config = directory / "config.toml"
         self.log_dir = directory / "logs"
@@ -77,7 +79,7 @@ class Runner:
         self.ended = False
         self.save(config)
         command = [
-            str(RUNNER_BIN), "reconcile", "--config", str(self.config), "--log-format", "json",
+            *within, str(RUNNER_BIN), "reconcile", "--config", str(self.config), "--log-format", "json",
             "--state-dir", str(self.state_dir), "--log-dir", str(self.log_dir),
             "--agents-dir", str(PROJECT), *(["--server", server] if server else []), *options,
         ]  # fmt: skip

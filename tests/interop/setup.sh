@@ -80,3 +80,4 @@ install() {
 }
 install systemd systemd-analyze
 install tmux tmux
+install iproute2 ip

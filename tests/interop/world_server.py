@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -300,12 +301,34 @@ def act(being: Being, intent: Any) -> str:
     return ""
 
 
+class Doorkeeper(grpc.ServerInterceptor):
+    """Lets calls in that bear the token; says to others what they bore, as careless servers do."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
+        call: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        shown = dict(call.invocation_metadata).get("authorization", "nothing")
+        if self.token is None or shown == f"Bearer {self.token}":
+            return continuation(call)
+
+        def refuse(_request: Any, context: grpc.ServicerContext) -> Any:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, f"not let in with {shown}")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
 class Admin:
     """What a test may ask for on stdin."""
 
-    def __init__(self, world: World, server: grpc.Server) -> None:
+    def __init__(self, world: World, server: grpc.Server, door: Doorkeeper) -> None:
         self.world = world
         self.server = server
+        self.door = door
 
     def serve(self) -> None:
         for line in sys.stdin:
@@ -344,6 +367,8 @@ class Admin:
                     return {"ok": True, "leases": held}
                 case "counts":
                     return {"ok": True, "calls": dict(world.calls), "streams": world.streams}
+                case "token":
+                    self.door.token = command["token"]
                 case "stop":
                     self.server.stop(None)
                     return {"ok": True, "stopped": True}
@@ -360,7 +385,24 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=10)
     parser.add_argument("--tick-ms", type=int, default=250)
     parser.add_argument("--lease-ms", type=int, default=30_000)
+    parser.add_argument("--tls-cert", type=Path, help="with --tls-key, TLS instead of plain text")
+    parser.add_argument("--tls-key", type=Path)
+    parser.add_argument("--tls-client-ca", type=Path, help="who vouches for clients (mutual TLS)")
+    parser.add_argument("--token", help="what each call must bear")
     return parser.parse_args(argv)
+
+
+def listen(server: grpc.Server, options: argparse.Namespace) -> int:
+    address = f"127.0.0.1:{options.port}"
+    if options.tls_cert is None:
+        return int(server.add_insecure_port(address))
+    ca = options.tls_client_ca
+    credentials = grpc.ssl_server_credentials(
+        [(options.tls_key.read_bytes(), options.tls_cert.read_bytes())],
+        root_certificates=ca.read_bytes() if ca else None,
+        require_client_auth=ca is not None,
+    )
+    return int(server.add_secure_port(address, credentials))
 
 
 def main() -> None:
@@ -368,17 +410,19 @@ def main() -> None:
     ids = [id for id in options.entities.split(",") if id]
     ids += [f"e{number:03}" for number in range(options.count)]
     world = World(options.lease_ms / 1000, options.tick_ms / 1000, [Being(id) for id in ids])
+    door = Doorkeeper(options.token)
     server = grpc.server(
         ThreadPoolExecutor(max_workers=options.workers),
         handlers=[Service(world)],
+        interceptors=[door],
         # Two servers on one port would share its connections; the second is to fail instead.
         options=[("grpc.so_reuseport", 0)],
     )
-    port = server.add_insecure_port(f"127.0.0.1:{options.port}")
+    port = listen(server, options)
     server.start()
     threading.Thread(target=world.run_clock, daemon=True).start()
     print(f"listening on {port}", flush=True)
-    Admin(world, server).serve()
+    Admin(world, server, door).serve()
     sys.stdout.flush()
     # Workers may be held by streams for ever: nothing here is worth waiting for.
     os._exit(0)

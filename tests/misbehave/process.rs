@@ -13,6 +13,7 @@
 //! | `--setsid-child` | starts one of itself in a session of its own |
 //! | `--grandchild-FLAG […]` | hands `--FLAG […]` to those |
 //! | `--when FILE` | does nothing of what follows before there is such a file |
+//! | `--attempts FILE` | tries what stands in FILE (`escape.rs`), and prints what came of it |
 //! | `--bomb DEPTH` | starts two of itself that do the same with DEPTH - 1, however often they have to try |
 //! | `--allocate MIB` | takes so much memory, and uses it |
 //! | `--touch FILE` | adds `pid start-time` to FILE once all of the above is done |
@@ -23,6 +24,9 @@
 //!
 //! Everything else on its command line (`--server X --entity Y`) is ignored. Whatever it was told,
 //! it exits with 98 after two minutes, so that no test leaves it behind.
+
+#[path = "escape.rs"]
+mod escape;
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
@@ -61,6 +65,7 @@ struct Options {
     setsid_child: bool,
     grandchild: Vec<String>,
     when: Option<String>,
+    attempts: Option<String>,
     bomb: u32,
     allocate: usize,
     touch: Option<String>,
@@ -111,6 +116,9 @@ fn misbehave() -> Result<()> {
         }
         thread::sleep(MOMENT);
     }
+    if let Some(file) = &options.attempts {
+        escape::attempts(file)?;
+    }
     let _memory: Vec<_> = (0..options.allocate).map(|_| vec![1_u8; 1 << 20]).collect();
     bomb(options.bomb, born);
     if let Some(file) = &options.touch {
@@ -152,6 +160,7 @@ impl Options {
             "fork" => self.fork = value.parse()?,
             "setsid-child" => self.setsid_child = true,
             "when" => self.when = Some(value),
+            "attempts" => self.attempts = Some(value),
             "bomb" => self.bomb = value.parse::<u32>()?.min(DEEPEST),
             "allocate" => self.allocate = value.parse()?,
             "touch" => self.touch = Some(value),
@@ -175,6 +184,7 @@ fn takes_value(flag: &str) -> bool {
         "term-delay-ms",
         "fork",
         "when",
+        "attempts",
         "bomb",
         "allocate",
         "touch",

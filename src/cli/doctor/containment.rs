@@ -5,17 +5,18 @@ use std::process;
 
 use super::Check;
 use crate::cli::file::Loaded;
-use crate::cli::limits::wanted;
+use crate::cli::limits::{walled, wanted};
 use crate::cli::reconcile::births;
 use crate::cli::settings::containment;
-use crate::executor::gate::Births;
+use crate::executor::gate::{self, Births};
 use crate::executor::local::trial;
 use crate::executor::{Containment, Hold, Trees};
 use crate::plan::{Enforceable, Limit};
 
 pub(super) fn checks(loaded: Option<Loaded>) -> Vec<Check> {
     let births = births();
-    let mut checks = vec![pidfd(&births), subreaper()];
+    let walled = loaded.as_ref().is_some_and(|loaded| walled(&loaded.config));
+    let mut checks = vec![pidfd(&births), subreaper(), sandbox(walled)];
     let asked = loaded.as_ref().map(|loaded| containment(loaded.config.containment));
     let wanted = loaded.as_ref().map(|loaded| wanted(&loaded.config)).unwrap_or_default();
     // Nobody's agents, so that no runner is disturbed.
@@ -65,6 +66,33 @@ fn subreaper() -> Check {
             "what agents leave behind is left to another process to reap",
         )
         .help("let the container's seccomp filter pass prctl(PR_SET_CHILD_SUBREAPER)"),
+    }
+}
+
+/// One that a configuration can do without is not asked for here: `limits` below refuses it.
+fn sandbox(wanted: bool) -> Check {
+    const NAME: &str = "sandbox";
+    match (gate::sandbox::missing(), gate::sandbox::holds_signals()) {
+        (None, true) => Check::ok(
+            NAME,
+            "Landlock holds files and signals",
+            "agents of templates with `sandbox` use the files that it names, and signal nobody else",
+        ),
+        (None, false) if !wanted => {
+            Check::ok(NAME, "Landlock holds files", "agents in a `sandbox` may signal others")
+        }
+        (None, false) => Check::degraded(
+            NAME,
+            "Landlock holds files, but not signals",
+            "agents in a `sandbox` may signal other processes of their user",
+        )
+        .help("run Linux 6.12 or later, or give agents a `user` of their own"),
+        (Some(why), _) => Check::degraded(
+            NAME,
+            why,
+            "`sandbox` of a template is refused, or not enforced with `limits_mode = \"best-effort\"`",
+        )
+        .help("run Linux 6.2 or later with `landlock` among the security modules (`lsm=`)"),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cli::output::wants_colour;
 use crate::cli::plan::ask;
 use crate::clock::{Clock, wall_time};
 use crate::config::{Config, Server};
+use crate::credentials::{Credentials, Tls};
 
 /// How long the world may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -88,7 +89,18 @@ pub(super) async fn world(config: Option<&Config>) -> Option<Check> {
         Server::Embedded(_) => Check::ok(NAME, "embedded", "it is started with the runner"),
         Server::Address(address) => match ask(config, (address, PATIENCE), Clock::new()).await {
             Ok(answer) => {
-                let found = format!("{address} answers: {} entities", answer.entities.len());
+                let Credentials { tls, token_file } = &config.credentials;
+                let how = match (tls, token_file) {
+                    (Some(Tls { identity: Some(_), .. }), Some(_)) => {
+                        ", by mutual TLS, with a token"
+                    }
+                    (Some(Tls { identity: Some(_), .. }), None) => ", by mutual TLS",
+                    (Some(_), Some(_)) => ", by TLS, with a token",
+                    (Some(_), None) => ", by TLS",
+                    (None, Some(_)) => ", in plain text, with a token",
+                    (None, None) => "",
+                };
+                let found = format!("{address} answers{how}: {} entities", answer.entities.len());
                 Check::ok(NAME, found, "its entities get agents")
             }
             Err(error) => Check::missing(

@@ -64,8 +64,9 @@ async fn tool(name: &'static str, option: &str, means: &str) -> Check {
 fn programs(config: &Config) -> BTreeSet<(PathBuf, PathBuf)> {
     let synced = config.rules.projects();
     let templates = config.rules.templates.iter();
-    // What uv will make is not there yet.
-    let own = templates.filter(|template| !synced.contains(&template.cwd));
+    // What uv will make is not there yet, and what is in an image is not here.
+    let here = templates.filter(|template| template.pod.is_none());
+    let own = here.filter(|template| !synced.contains(&template.cwd));
     let program = |template: &std::sync::Arc<crate::plan::Template>| {
         let program = template.command().into_iter().next()?;
         (!program.contains('{')).then(|| (template.cwd.clone(), program.into()))

@@ -11,6 +11,16 @@ fn columns_are_as_wide_as_their_widest_words_on_the_screen() {
 }
 
 #[test]
+fn what_acts_instead_of_being_seen_is_escaped_and_nothing_else() {
+    let evil =
+        "a\u{1b}]0;x\u{7}\n\r\u{9b}31m\u{202e}b\u{2066}c\u{200b}d\u{2028}e\u{feff}f\u{e0041}g";
+    let seen = "a\\u{1b}]0;x\\u{7}\\n\\r\\u{9b}31m\\u{202e}b\\u{2066}c\\u{200b}d\\u{2028}e\\u{feff}f\\u{e0041}g";
+    assert_eq!(escaped(evil), seen);
+    let plain = "狼 ünïcödé e\u{301} שלום 🐺 \\ \"quoted\" {server} --flag";
+    assert_eq!(escaped(plain), plain);
+}
+
+#[test]
 fn spans_and_sizes() {
     for (ms, text) in [
         (0, "0s"),

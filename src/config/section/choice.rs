@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::{Found, Section, described};
+use super::{Fallback, Found, Section, described};
 use crate::config::mistakes::Mistake;
 use crate::config::near::nearest;
 
@@ -12,14 +12,14 @@ impl Section<'_> {
         &self,
         key: &'static str,
         choices: &[(&str, T)],
-        default: T,
+        or: impl Into<Fallback<T>>,
     ) -> Found<T> {
+        let or = or.into();
         let words = || choices.iter().map(|(word, _)| *word);
         let Some(value) = self.entry(key) else {
             let word = |meant: &T| choices.iter().find(|(_, meaning)| meaning == meant);
-            return self.absent(key, default.into(), |meant| {
-                Value::from(word(meant).map_or("", |(word, _)| word))
-            });
+            return self
+                .absent(key, or, |meant| Value::from(word(meant).map_or("", |(word, _)| word)));
         };
         let text = value.get_ref().as_str();
         if let Some((_, meaning)) = choices.iter().find(|(word, _)| Some(*word) == text) {
@@ -34,6 +34,6 @@ impl Section<'_> {
         let example = near.or_else(|| words().next()).unwrap_or_default();
         let help = format!("write `{key} = {example:?}`");
         self.sink.note(Mistake::at(&value.span(), title).label("not one of them").help(help));
-        Found::wrong(default)
+        Found::wrong(or.example)
     }
 }

@@ -1,12 +1,12 @@
 //! Reading a list of strings in whose place one certain word may stand.
 
 use super::{Found, Section, Word};
-use crate::config::mistakes::Mistake;
+use crate::config::mistakes::{Mistake, Span};
 
 /// What was found.
 pub(in crate::config) enum WordOr {
-    /// The word.
-    Word,
+    /// The word, here.
+    Word(Span),
     /// A list of strings, or nothing.
     List(Found<Vec<Word>>),
 }
@@ -25,7 +25,7 @@ impl Section<'_> {
                 let owned: Vec<_> = default.iter().map(|word| (*word).to_owned()).collect();
                 WordOr::List(self.words(key, Some(&owned), default))
             }
-            Some((_, text)) if text == word => WordOr::Word,
+            Some((value, text)) if text == word => WordOr::Word(value.span()),
             Some((value, text)) => {
                 let title = format!(
                     "`{}` must be {word:?} or a list of strings, not {text:?}",

@@ -28,6 +28,7 @@ fn as_a_file_it_means_the_same() {
     let mut texts = files_of_ours();
     for text in [
         EVERYTHING,
+        CLUSTER,
         TODAY,
         "[runner]",
         "[agents]",

@@ -54,7 +54,7 @@ fn amounts() {
 #[test]
 fn what_cannot_be_enforced_is_refused_unless_the_file_says_otherwise() {
     let missing = BTreeMap::from([(Limit::Memory, "no controller".to_owned())]);
-    let enforceable = Enforceable { missing, most_files: 100 };
+    let enforceable = Enforceable { missing, most_files: 100, no_sandbox: None };
     let overrides = Overrides { enforceable, ..Overrides::default() };
     let read = |text: &str| parse("test", text, &overrides);
     read("[runner]\nlimits = { cpu = 1, pids = 3, nofile = 100 }").unwrap();

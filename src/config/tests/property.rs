@@ -47,6 +47,17 @@ proptest! {
     }
 
     #[test]
+    fn any_edit_of_a_file_for_a_cluster(
+        from in 0..10_000_usize,
+        len in 0..20_usize,
+        with in piece(),
+    ) {
+        let edited = edited(CLUSTER, from, len, &with);
+        survives(&edited);
+        crate::config::fuzzing::config(&edited);
+    }
+
+    #[test]
     fn any_edit_of_a_wrong_file(from in 0..10_000_usize, len in 0..20_usize, with in piece()) {
         survives(&edited(include_str!("wrong.toml"), from, len, &with));
     }

@@ -28,9 +28,14 @@ fn pointer(table: Table) -> &'static str {
         Table::Root => "",
         Table::Runner => "/$defs/runner",
         Table::Template => "/$defs/template",
+        Table::Tls => "/$defs/tls",
         Table::Match => "/$defs/match",
         Table::Limits => "/$defs/limits",
+        Table::Sandbox => "/$defs/sandbox",
         Table::Rollout => "/$defs/rollout",
+        Table::Kubernetes => "/$defs/kubernetes",
+        Table::Pod => "/$defs/pod",
+        Table::Resources => "/$defs/resources",
         Table::Jit => "/$defs/jit",
         Table::Health => "/$defs/health",
         Table::Discovery => "/$defs/discovery",
@@ -105,15 +110,23 @@ fn it_has_the_defaults_of_the_parser() {
     // One of each table, with only what must be there.
     let text = "[runner]\nserver = 'embedded'\n[runner.limits]\n[agents.default]\nmodule = 'm'\n\
                 match = {}\n[hooks]\non_event = ['x']\n[[entities]]\nid = 'a'\n[[objects]]\nid = 'a'";
-    let (_, effective) = explain("test", text, &Overrides::default()).unwrap();
+    let (_, here) = explain("test", text, &Overrides::default()).unwrap();
+    let text = "[runner]\nexecutor = 'kubernetes'\n[kubernetes]\n[agents.default]\nmodule = 'm'\n\
+                kubernetes = { image = 'i' }";
+    let (_, in_cluster) = explain("test", text, &Overrides::default()).unwrap();
     let default = |table: Table, key: &str| {
         let path: Vec<&str> = match table {
             Table::Root => return None,
             Table::Runner => vec!["runner"],
             Table::Template => vec!["agents", "default"],
+            Table::Tls => vec!["runner", "tls"],
             Table::Match => vec!["agents", "default", "match"],
             Table::Limits => vec!["runner", "limits"],
+            Table::Sandbox => vec!["runner", "sandbox"],
             Table::Rollout => vec!["runner", "rollout"],
+            Table::Kubernetes => vec!["kubernetes"],
+            Table::Pod => vec!["agents", "default", "kubernetes"],
+            Table::Resources => vec!["kubernetes", "resources"],
             Table::Jit => vec!["jit"],
             Table::Health => vec!["health"],
             Table::Discovery => vec!["discovery"],
@@ -131,6 +144,8 @@ fn it_has_the_defaults_of_the_parser() {
         if table == Table::Spawn || taken_over {
             return None;
         }
+        let of_pods = [Table::Kubernetes, Table::Pod, Table::Resources].contains(&table);
+        let effective = if of_pods { &in_cluster } else { &here };
         let table = effective.tables.iter().find(|table| table.path == path)?;
         let setting = table.settings.iter().find(|setting| setting.key == key)?;
         (setting.origin == Origin::Default).then(|| serde_json::to_value(&setting.value).unwrap())
@@ -153,7 +168,7 @@ fn it_has_the_defaults_of_the_parser() {
 fn it_accepts_every_file_that_comes_with_the_program() {
     let validator = validator();
     let mut files = files_of_ours();
-    for text in [EVERYTHING, TODAY, "[runner]", "[agents]"] {
+    for text in [EVERYTHING, CLUSTER, TODAY, "[runner]", "[agents]"] {
         files.push((text.to_owned(), text.to_owned()));
     }
     for (name, text) in files {
@@ -298,6 +313,12 @@ const VALUES: &[&str] = &[
     "'cgroup'",
     "'pid-namespace'",
     "'process-group'",
+    "'local'",
+    "'kubernetes'",
+    "'IfNotPresent'",
+    "'a b'",
+    "'A.b'",
+    "'a-'",
     "'strict'",
     "'best-effort'",
     "'default'",
@@ -314,6 +335,7 @@ const VALUES: &[&str] = &[
     "['A*']",
     "['*A']",
     "['A=B']",
+    "['A.b']",
     "[[]]",
     "[{}]",
     "{}",
@@ -325,6 +347,37 @@ const VALUES: &[&str] = &[
     "{ types = [] }",
     "{ memory = '1MiB' }",
     "{ pids = 0 }",
+    "{ read = ['/usr', '.'] }",
+    "{ read = [] }",
+    "{ write = ['~/x'] }",
+    "['~']",
+    "['a~{entity_id}']",
+    "{ 'a/b' = 'c' }",
+    "{ 'a/b/c' = 'c' }",
+    "{ 'A/b' = 'c' }",
+    "{ '-a' = 'c' }",
+    "{ a = 'c d' }",
+    "{ a = '-' }",
+    "{ a = '' }",
+    "{ a = '1' }",
+    "{ a = '100m' }",
+    "{ a = '1.5Gi' }",
+    "{ a = '1e3' }",
+    "{ a = '.5' }",
+    "{ a = '+5.' }",
+    "{ a = '.' }",
+    "{ a = '-1' }",
+    "{ a = '64MiB' }",
+    "{ a = '1K' }",
+    "{ a = '1e' }",
+    "{ 'runner.dev/run' = '1' }",
+    "{ 'app.kubernetes.io/managed-by' = '1' }",
+    "{ spec = {} }",
+    "{ requests = { cpu = '1' } }",
+    "{ limits = { cpu = 1 } }",
+    "{ image = 'a:1' }",
+    "{ image = '' }",
+    "[{ a = [1, { b = 1.5 }] }]",
     "{ max_unavailable = 0 }",
     "{ max_unavailable = '25%' }",
 ];
@@ -340,9 +393,16 @@ fn with(table: Table, key: &str, value: &str) -> String {
             format!("[agents.default]\n{line}")
         }
         Table::Template => format!("[agents.default]\nmodule = 'm'\n{line}"),
+        Table::Tls => format!("[runner.tls]\n{line}"),
         Table::Match => format!("[agents.default]\nmodule = 'm'\n[agents.default.match]\n{line}"),
         Table::Limits => format!("[runner.limits]\n{line}"),
+        Table::Sandbox => format!("[runner.sandbox]\n{line}"),
         Table::Rollout => format!("[runner.rollout]\n{line}"),
+        Table::Kubernetes => format!("[kubernetes]\n{line}"),
+        Table::Pod => {
+            format!("[agents.default]\nmodule = 'm'\n[agents.default.kubernetes]\n{line}")
+        }
+        Table::Resources => format!("[kubernetes.resources]\n{line}"),
         Table::Jit => format!("[jit]\n{line}"),
         Table::Health => format!("[health]\n{line}"),
         Table::Discovery => format!("[discovery]\n{line}"),
@@ -384,5 +444,14 @@ fn cannot_be_said((table, key): (Table, &str), value: &str) -> bool {
     let by_other_keys = ["initial_backoff_ms", "max_backoff_ms"].contains(&key)
         || (table, key) == (Table::Jit, "template");
     let amount_in_words = (table, key) == (Table::Limits, "memory") && value.starts_with('\'');
-    fraction_or_date || no_such_kind || by_other_keys || amount_in_words
+    let of_a_file = table == Table::Tls || (table, key) == (Table::Runner, "token_file");
+    let not_here = (table, key, value) == (Table::Runner, "server", "'0.0.0.0:80'");
+    let no_image = (table, key, value) == (Table::Runner, "executor", "'kubernetes'");
+    no_image
+        || of_a_file
+        || not_here
+        || fraction_or_date
+        || no_such_kind
+        || by_other_keys
+        || amount_in_words
 }

@@ -22,12 +22,20 @@ fn every_key() {
 }
 
 #[test]
+fn every_key_of_pods() {
+    let templates = good(CLUSTER).rules.templates;
+    let pods: Vec<_> =
+        templates.iter().map(|it| (&it.name, &it.cwd, &it.launch, &it.pod)).collect();
+    insta::assert_debug_snapshot!(pods);
+}
+
+#[test]
 fn every_known_key_is_in_the_file_with_every_key() {
-    // Whom the runner may run agents as depends on who runs it.
-    let elsewhere = ["user", "group"];
+    // Whom the runner may run agents as depends on who runs it, and files must be there.
+    let elsewhere = ["user", "group", "tls", "ca", "cert", "key", "server_name", "token_file"];
     let keys = Table::ALL.iter().flat_map(|table| table.keys());
     for key in keys.filter(|key| !elsewhere.contains(key)) {
-        assert!(EVERYTHING.contains(key), "{key}");
+        assert!(EVERYTHING.contains(key) || CLUSTER.contains(key), "{key}");
     }
 }
 
@@ -292,4 +300,14 @@ fn a_user_and_a_group_by_name_or_number() {
     let group =
         format!("[runner]\nuser = 'no-such-user'\n[agents.a]\nmodule = 'm'\ngroup = {gid:?}");
     assert_eq!(brief(&group).len(), 1);
+}
+
+#[test]
+fn the_lines_of_the_first_hundred_mistakes_are_shown_and_the_places_of_all() {
+    let templates = (0..150).map(|n| format!("[agents.a{n}]\nmodule = 'm'\nmatch = {{}}\n"));
+    let text = rendered(&templates.collect::<String>());
+    assert_eq!(text.matches("put `[agents.").count(), 149);
+    assert_eq!(text.matches("= help: put").count(), 100);
+    let last = "configs/test.toml:450:1: nothing can reach the match of `agents.a149`";
+    assert!(text.lines().last().unwrap().starts_with(last), "{text}");
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::{Failure, MAX_TEXT, printable};
+use super::Failure;
+use crate::text::{MAX_TEXT, printable};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 

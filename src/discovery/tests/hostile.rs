@@ -85,3 +85,46 @@ async fn a_watch_of_nonsense_is_left_and_the_poll_goes_on() {
     assert!(view.reachable);
     reaches(&world.script.watches, 2).await;
 }
+
+#[tokio::test]
+async fn several_messages_or_none_are_no_answer() {
+    let frame = |kind: u8, flags: u8, stream: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], content].concat()
+    };
+    // As HPACK has them: status 200 and the type of the content, then the status of the call.
+    let headers = [&b"\x88\x0f\x10\x10"[..], b"application/grpc"].concat();
+    let trailers = [&b"\x00\x0bgrpc-status\x01"[..], b"0"].concat();
+    let alice = [&b"\0\0\0\0\x09\x0a\x07\x0a\x05"[..], b"alice"].concat();
+    for (messages, good) in [(0, false), (1, true), (2, false)] {
+        let talk = [
+            frame(4, 0, 0, &[]),
+            frame(1, 4, 1, &headers),
+            frame(0, 0, 1, &alice.repeat(messages)),
+            frame(1, 5, 1, &trailers),
+        ];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap().to_string();
+        let talk = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(&talk[0]).await.unwrap();
+                // There is a call once its headers came, after the preface and two frames or three.
+                let mut heard = Vec::new();
+                while !heard.windows(5).any(|window| window == [1, 4, 0, 0, 0]) {
+                    let mut some = [0; 1024];
+                    let count = stream.read(&mut some).await.unwrap();
+                    assert!(count > 0, "it ended without a call");
+                    heard.extend_from_slice(&some[..count]);
+                }
+                let _ = stream.write_all(&talk[1..].concat()).await;
+                let _ = stream.read_to_end(&mut heard).await;
+            }
+        });
+        let mut subject = Subject::start(settings(&server));
+        let view = subject.until(|view| view.reachable || view.disrupted_at.is_some()).await;
+        assert_eq!(view.reachable, good, "{messages} messages");
+        assert_eq!(ids(&view), ["alice"][..usize::from(good)]);
+        talk.abort();
+    }
+}

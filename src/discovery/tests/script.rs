@@ -37,6 +37,8 @@ pub(super) struct Script {
     watchers: Mutex<Vec<mpsc::UnboundedSender<Told>>>,
     /// The timeout that the latest call of List had, as it was sent.
     pub(super) timeout: Mutex<Option<String>>,
+    /// What every call must bear, if anything; one that does not is told what it bore.
+    pub(super) demands: Mutex<Option<String>>,
 }
 
 /// Each world has an address of its own: nobody else gets its port while it is dead.
@@ -114,6 +116,7 @@ impl World {
             offers_watch: Mutex::new(false),
             watchers: Mutex::default(),
             timeout: Mutex::default(),
+            demands: Mutex::default(),
         };
         script.say(ids);
         let any = SocketAddr::from(([127, 0, 7, WORLDS.fetch_add(1, Ordering::Relaxed)], 0));
@@ -170,6 +173,18 @@ pub(super) fn entity(id: &str) -> ControllableEntity {
 
 struct Server(Arc<Script>);
 
+impl Server {
+    fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let Some(demanded) = self.0.demands.lock().unwrap().clone() else { return Ok(()) };
+        let shown = request.metadata().get("authorization");
+        let shown = shown.map_or("nothing", |value| value.to_str().unwrap());
+        if shown == format!("Bearer {demanded}") {
+            return Ok(());
+        }
+        Err(Status::unauthenticated(format!("who are you with {shown}?")))
+    }
+}
+
 #[tonic::async_trait]
 impl EntityDiscoveryService for Server {
     async fn list_controllable_entities(
@@ -180,6 +195,7 @@ impl EntityDiscoveryService for Server {
         let timeout = timeout.map(|value| value.to_str().unwrap().to_owned());
         *self.0.timeout.lock().unwrap() = timeout;
         self.0.lists.send_modify(|count| *count += 1);
+        self.admit(&request)?;
         self.0.gate.acquire().await.unwrap().forget();
         let entities = self.0.answer.lock().unwrap().clone()?;
         Ok(Response::new(ControllableEntitiesResponse { entities }))
@@ -189,8 +205,9 @@ impl EntityDiscoveryService for Server {
 
     async fn watch_controllable_entities(
         &self,
-        _: Request<WatchControllableEntitiesRequest>,
+        request: Request<WatchControllableEntitiesRequest>,
     ) -> Result<Response<Self::WatchControllableEntitiesStream>, Status> {
+        self.admit(&request)?;
         let offered = *self.0.offers_watch.lock().unwrap();
         let result = if offered {
             let (sender, receiver) = mpsc::unbounded_channel();

@@ -148,7 +148,7 @@ impl Gate {
             number if number < 0 => {
                 let error = io::Error::from_raw_os_error(number.saturating_neg());
                 Err(io::Error::other(format!(
-                    "its user, privileges or PID namespace cannot be set: {error}"
+                    "its user, privileges, sandbox or PID namespace cannot be set: {error}"
                 )))
             }
             number => Err(io::Error::from_raw_os_error(number)),

@@ -1,4 +1,4 @@
-//! Who an agent runs as, what it may become, and how many files it may open: told to its gate as
+//! Who an agent runs as, what it may become, how many files it may open, and which: told to its gate as
 //! options, and put in force by the gate itself, as anything else would take the start from
 //! `posix_spawn` to `fork`.
 
@@ -6,17 +6,20 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{Gid, Uid, initgroups, setgid, setgroups, setuid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::sandbox::{self, Ready, Walls};
 use crate::account::{self, Account, AccountError};
 use crate::plan::Confinement;
 
 const AS: &str = "--as=";
 const NO_NEW_PRIVS: &str = "--no-new-privs";
 const NOFILE: &str = "--nofile=";
+const SANDBOX: &str = "--sandbox";
 
 /// Between the options and the agent's own command.
 pub(in crate::executor) const END: &str = "--";
@@ -30,6 +33,8 @@ pub(in crate::executor) struct Privileges {
     no_new_privs: bool,
     /// How many files each of its processes may open.
     nofile: Option<u64>,
+    /// The files that it may use, if those are not all.
+    walls: Option<Walls>,
 }
 
 impl Privileges {
@@ -44,6 +49,12 @@ impl Privileges {
             account,
             no_new_privs: confinement.no_new_privs,
             nofile: confinement.limits.nofile,
+            // Where the kernel cannot, the file says that agents run all the same, or was refused.
+            walls: confinement
+                .sandbox
+                .as_ref()
+                .filter(|_| sandbox::missing().is_none())
+                .map(Into::into),
         })
     }
 
@@ -56,7 +67,10 @@ impl Privileges {
         });
         let no_new_privs = self.no_new_privs.then(|| NO_NEW_PRIVS.into());
         let nofile = self.nofile.map(|files| format!("{NOFILE}{files}").into());
-        account.into_iter().chain(no_new_privs).chain(nofile).chain([END.into()]).collect()
+        let own = account.into_iter().chain(no_new_privs).chain(nofile);
+        let sandbox = self.walls.iter().map(|_| SANDBOX.into());
+        let walls = sandbox.chain(self.walls.iter().flat_map(Walls::options));
+        own.chain(walls).chain([END.into()]).collect()
     }
 
     /// What the options say, and the command after them; none if they are not ours.
@@ -69,6 +83,12 @@ impl Privileges {
                 return Some((privileges, rest));
             } else if option == NO_NEW_PRIVS {
                 privileges.no_new_privs = true;
+            } else if option == SANDBOX {
+                privileges.walls = Some(Walls::default());
+            } else if let Some(path) = path_of(option, sandbox::READ) {
+                privileges.walls.as_mut()?.read.push(path);
+            } else if let Some(path) = path_of(option, sandbox::WRITE) {
+                privileges.walls.as_mut()?.write.push(path);
             } else if let Some(files) = option.as_bytes().strip_prefix(NOFILE.as_bytes()) {
                 privileges.nofile = Some(std::str::from_utf8(files).ok()?.parse().ok()?);
             } else {
@@ -82,6 +102,9 @@ impl Privileges {
     /// Gives up what this process is to have no more. The order is the only one in which each
     /// step still may be taken.
     pub(super) fn drop_others(&self) -> io::Result<()> {
+        // Looked up by whoever may look: the agent's own user may not be let to all of it, and then
+        // still is not.
+        let walls = self.walls.as_ref().map(Walls::build).transpose()?;
         if let Some(files) = self.nofile {
             let (current, maximum) = (Some(files), Some(files));
             setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
@@ -97,7 +120,7 @@ impl Privileges {
         if self.no_new_privs {
             set_no_new_privs()?;
         }
-        Ok(())
+        walls.map_or(Ok(()), Ready::close)
     }
 }
 
@@ -110,6 +133,11 @@ pub(in crate::executor) fn most_files() -> u64 {
     }
     let all = fs::read_to_string("/proc/sys/fs/nr_open").ok();
     all.and_then(|all| all.trim().parse().ok()).unwrap_or(own)
+}
+
+fn path_of(option: &OsStr, name: &str) -> Option<PathBuf> {
+    let path = option.as_bytes().strip_prefix(name.as_bytes())?;
+    Some(OsStr::from_bytes(path).into())
 }
 
 fn parse_account(text: &[u8]) -> Option<Account> {

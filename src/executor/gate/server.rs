@@ -17,7 +17,7 @@ use super::privileges::Privileges;
 use super::wire::{self, Word, refuse};
 use super::{CLOSED, NOT_RUN, number_of, take_stdin};
 use crate::executor::contain;
-use crate::executor::kernel::{Copied, SingleThreaded};
+use crate::executor::kernel::{Copied, SingleThreaded, ignore_no_signal};
 
 /// What the runner is told of a birth: whether it was in the cgroup, and the process id, or an
 /// error's number below zero.
@@ -45,6 +45,7 @@ pub(super) fn become_now(args: &[OsString]) -> ExitCode {
 fn begin() -> io::Result<UnixStream> {
     // The runner reads its signals and so has them blocked; an agent must be able to end by them.
     SigSet::empty().thread_set_mask()?;
+    ignore_no_signal();
     take_stdin()
 }
 

@@ -41,7 +41,7 @@ use self::reaper::Reaper;
 use self::run::{End, Order, OrdersFor, OrdersTo, adopt, supervise};
 use self::tree::Tree;
 use super::gate::Births;
-use super::{Adoption, Event, Executor, Record, SpawnRequest};
+use super::{Adoption, Event, Executor, Identity, Record, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::RunId;
 
@@ -132,6 +132,8 @@ impl Local {
 }
 
 impl Executor for Local {
+    type Identity = Identity;
+
     fn spawn(&self, request: SpawnRequest) {
         let orders = self.orders_for(request.run);
         self.runtime.spawn(supervise(request, orders, Arc::clone(&self.shared)));

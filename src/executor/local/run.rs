@@ -19,7 +19,7 @@ use super::survey::{INSTANCE, RUN};
 use super::tree::{Others, Tree, others};
 use crate::executor::{Adoption, Event, SpawnRequest};
 use crate::fault::{self, Point};
-use crate::plan::{Exit, RunId};
+use crate::plan::{Exit, Place, RunId};
 
 /// The time until another try if a group cannot be looked at, for want of descriptors mostly.
 const RETRY: Duration = Duration::from_millis(200);
@@ -74,7 +74,8 @@ pub(super) async fn supervise(request: SpawnRequest, orders: OrdersFor, shared: 
             return shared.end(run, None, Event::SpawnFailed { run, error: error.to_string() });
         }
     };
-    shared.tell(Event::Started { run, pid: tree.pid().as_raw_nonzero().get().unsigned_abs() });
+    let pid = tree.pid().as_raw_nonzero().get().unsigned_abs();
+    shared.tell(Event::Started { run, place: Place::Process { pid } });
     see_through(run, tree, orders, &shared).await;
 }
 

@@ -36,6 +36,11 @@ pub(super) enum StartError {
     Program { program: String, problem: String, error: io::Error },
     #[error("cannot run it as somebody else: {0}")]
     Account(#[from] AccountError),
+    #[error(
+        "its sandbox names {}, which cannot be used: {}; make it, or leave it out",
+        path.display(), reason(error)
+    )]
+    Sandbox { path: PathBuf, error: io::Error },
     #[error("cannot start the gate of an agent: {}", reason(error))]
     Gate { error: io::Error },
     #[error("cannot put the agent into a cgroup, within its limits: {}", reason(error))]
@@ -115,6 +120,7 @@ fn bear_gate(
 fn word(request: &SpawnRequest, with: &Shared) -> Result<Word, StartError> {
     let spec = &request.spec;
     let privileges = Privileges::of(&spec.confinement)?;
+    look_at_walls(spec)?;
     let mut env: BTreeMap<OsString, OsString> = inherited(&spec.confinement).collect();
     let own = spec.env.iter().chain(&request.markers);
     env.extend(own.map(|(name, value)| (name.into(), value.into())));
@@ -127,6 +133,17 @@ fn word(request: &SpawnRequest, with: &Shared) -> Result<Word, StartError> {
     let options = place.into_iter().chain(privileges.options());
     let args = options.chain(spec.argv.iter().map(Into::into)).collect();
     Ok(Word { cwd: spec.cwd.clone(), args, env: env.into_iter().collect() })
+}
+
+/// The gate could tell that a path is not there, but not which.
+fn look_at_walls(spec: &AgentSpec) -> Result<(), StartError> {
+    let sandbox = spec.confinement.sandbox.iter();
+    for (path, _) in sandbox.flat_map(|sandbox| sandbox.paths(&spec.cwd)) {
+        if let Err(error) = path.metadata() {
+            return Err(StartError::Sandbox { path, error });
+        }
+    }
+    Ok(())
 }
 
 /// What an agent gets of the runner's own environment.
@@ -164,6 +181,13 @@ fn diagnose(spec: &AgentSpec, program: &str, error: io::Error) -> StartError {
             format!("not found from {}", spec.cwd.display())
         }
         (ErrorKind::NotFound, None) => "not found".to_owned(),
+        (ErrorKind::PermissionDenied, Some(found)) if spec.confinement.sandbox.is_some() => {
+            format!(
+                "its sandbox may not let it run {}, or the interpreter that it needs: name their \
+                 directories in `read`",
+                found.display()
+            )
+        }
         (ErrorKind::PermissionDenied, _) => "not a file that may be executed".to_owned(),
         _ if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
             "neither a program nor a script that begins with #!".to_owned()

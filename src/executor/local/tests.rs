@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::unistd::getpgid;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::executor::misbehave::{DEADLINE, eventually, misbehave};
 use crate::executor::{Identity, Resource, gate};
-use crate::plan::{AgentSpec, Confinement, EntityId, Exit};
+use crate::plan::{AgentSpec, Confinement, EntityId, Exit, Place};
 
 mod adoption;
 mod contained;
@@ -92,8 +93,10 @@ impl Rig {
                 env: [("AGENT".to_owned(), "yes".to_owned())].into_iter().collect(),
                 cwd: self.temp.path().to_owned(),
                 confinement: Confinement::default(),
+                pod: None,
             },
             resource: Resource::default(),
+            grace: Duration::from_secs(5),
             markers: [("MARKER".to_owned(), "yes".to_owned())].into(),
             log_dir: self.path("logs"),
             logs: logs::Policy { max_bytes: None, keep: 0, max_total_bytes: None },
@@ -129,7 +132,9 @@ impl Rig {
 
     async fn started(&mut self, run: RunId) -> u32 {
         let told = self.until(run, |event| matches!(event, Event::Started { .. })).await;
-        let [Event::Started { pid, .. }, ..] = told[..] else { panic!("{told:?}") };
+        let [Event::Started { place: Place::Process { pid }, .. }, ..] = told[..] else {
+            panic!("{told:?}")
+        };
         pid
     }
 
@@ -145,7 +150,8 @@ impl Rig {
         let pid = self.started(run).await;
         let told = self.until(run, |event| matches!(event, Event::Gone { .. })).await;
         let Some(&Event::Gone { exit, .. }) = told.last() else { panic!("{told:?}") };
-        let (started, gone) = (Event::Started { run, pid }, Event::Gone { run, exit });
+        let (started, gone) =
+            (Event::Started { run, place: Place::Process { pid } }, Event::Gone { run, exit });
         let left = Event::LeaderExited { run, exit };
         let alone = [started.clone(), gone.clone()];
         assert!(told == alone || told == [started, left, gone], "{told:?}");

@@ -17,6 +17,9 @@ fn what_the_user_gives_comes_first_and_is_never_overridden() {
         alice().added_to("service.instance.id=1, runner.template = mine"),
         "service.instance.id=1, runner.template = mine,runner.entity=alice,runner.entity.type=forager"
     );
+    // What says the same as we do is told from what we say.
+    assert_eq!(alice().added_to("runner.entity=alice"), format!("runner.entity=alice,{OWN}"));
+    assert_eq!(alice().taken_from(OWN), "");
     // It is not ours to mend.
     assert_eq!(alice().added_to("broken"), format!("broken,{OWN}"));
 }
@@ -38,7 +41,11 @@ proptest! {
     #[test]
     fn what_is_added_can_be_read_and_taken_away_again(
         entity in "\\PC{1,20}", kind in "\\PC{0,20}", given in "(|[a-z.]{1,9}=[a-z]{0,3}(,[a-z]=[a-z]){0,3})",
+        repeated in proptest::sample::subsequence(OWN.split(',').collect::<Vec<_>>(), 0..=4),
     ) {
+        let own = [given.as_str()].into_iter().chain(repeated).collect::<Vec<_>>().join(",");
+        let added = alice().added_to(&own);
+        prop_assert_eq!(alice().taken_from(&added), own.as_str());
         let resource = Resource::of_agent(&entity, &kind, "default");
         let added = resource.added_to(&given);
         prop_assert_eq!(resource.taken_from(&added), given.as_str());

@@ -121,6 +121,16 @@ fn without_auto_discover_only_the_named_get_agents() {
 }
 
 #[test]
+fn who_is_not_named_is_stopped_for_that_and_not_as_gone_when_auto_discover_is_switched_off() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.change_rules(|rules| rules.auto_discover = false);
+    assert_plan(
+        &scene,
+        "stop alice: no template serves the entity any more; grace 5s\nunchanged 0",
+    );
+}
+
+#[test]
 fn an_entity_without_a_template_stops_nobody_else() {
     let mut bushes = template("bushes");
     bushes.matcher = Some(Matcher { types: ["bush".to_owned()].into(), tags: BTreeSet::new() });
@@ -449,6 +459,18 @@ fn a_template_that_is_taken_away_stops_its_agents() {
 }
 
 #[test]
+fn who_is_not_named_any_more_is_not_said_to_have_left_the_world() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.change_rules(|rules| rules.auto_discover = false);
+    assert_plan(
+        &scene,
+        "stop alice: no template serves the entity any more; grace 5s\nunchanged 0",
+    );
+    scene.settle();
+    assert_plan(&scene, "unchanged 0");
+}
+
+#[test]
 fn an_agent_that_is_being_stopped_blocks_its_replacement_until_all_of_it_is_gone() {
     let mut scene = Scene::running(&["alice"]);
     scene.change_template("default", |template| template.args = vec!["--new".to_owned()]);
@@ -609,7 +631,7 @@ fn no_more_are_started_at_once_than_may_be_and_the_next_one_when_one_has_started
          unchanged 1",
     );
     let now = scene.now;
-    scene.agent("a").started(7, now);
+    scene.agent("a").started(Place::Process { pid: 7 }, now);
     assert_plan(
         &scene,
         "start b: the entity has no agent; template default (default template)\nunchanged 1",
@@ -642,7 +664,7 @@ fn restarts_and_newcomers_are_started_in_turn_those_that_are_due_longest_first()
     scene.change_rules(|rules| rules.spawn.max_parallel = 1);
     scene.apply();
     let now = scene.now;
-    scene.agent("c").started(7, now);
+    scene.agent("c").started(Place::Process { pid: 7 }, now);
     assert_plan(
         &scene,
         &format!(
@@ -689,6 +711,21 @@ fn what_ended_while_no_runner_was_there_is_started_again_and_spends_nothing() {
     scene.answer([entity("alice")]);
     let done = scene.settle();
     assert!(done.contains("the last one ended while no runner was there"), "{done}");
+    assert_eq!(scene.agent("alice").attempts, 0);
+}
+
+#[test]
+fn an_end_that_a_runner_saw_and_did_not_live_to_judge_spends_nothing() {
+    let mut scene = Scene::running(&["alice"]);
+    scene.pass(20 * SECOND);
+    scene.exit("alice", Exit::Code(1));
+    // The next one knows nothing of an outage, and the world is there.
+    scene.observed.contact = Contact { since: scene.now, ..Contact::default() };
+    scene.settle();
+    assert_eq!(scene.phase("alice"), "AwaitingWorld");
+    scene.answer([entity("alice")]);
+    let done = scene.settle();
+    assert!(done.contains("nobody knows whether the world took the last one along"), "{done}");
     assert_eq!(scene.agent("alice").attempts, 0);
 }
 
@@ -747,6 +784,7 @@ fn what_one_change_is_of_is_told_exactly() {
         env: [("A".to_owned(), env.to_owned())].into_iter().collect(),
         cwd: cwd.into(),
         confinement: Confinement::default(),
+        pod: None,
     };
     let before = spec("a", "b", "c");
     let change = |after: &AgentSpec| Change::between(&before, after).map(|c| c.to_string());
@@ -760,6 +798,10 @@ fn what_one_change_is_of_is_told_exactly() {
     let mut other = before.clone();
     other.confinement.user = Some("nobody".to_owned());
     assert_eq!(change(&other).unwrap(), "user or privileges changed");
+    let mut walled = before.clone();
+    walled.confinement.sandbox = Some(Sandbox::default());
+    assert_eq!(change(&walled).unwrap(), "sandbox changed");
+    assert_ne!(walled.digest(), before.digest());
     assert_ne!(confined.digest(), before.digest());
 }
 

@@ -30,6 +30,22 @@ fn an_empty_answer_removes_nobody_until_it_has_stood_long_enough() {
 }
 
 #[test]
+fn who_is_told_of_meanwhile_shows_that_an_empty_answer_has_not_stood() {
+    let mut scene = Scene::running(&["alice", "bob"]);
+    for _ in 0..3 {
+        scene.pass(2 * SECOND);
+        scene.answer([]);
+    }
+    scene.tell([entity("alice")]);
+    assert_eq!(hold(&scene), None);
+    scene.pass(29 * SECOND);
+    scene.answer([]);
+    let started = scene.now;
+    assert_eq!(hold(&scene), Some(Hold { since: started, agents: 2 }));
+    assert!(is_member(&scene, "bob"), "29 s are not 30");
+}
+
+#[test]
 fn an_answer_that_would_remove_too_many_is_held_and_forgotten_when_they_return() {
     let all = ["a", "b", "c", "d", "e", "f"];
     let mut scene = Scene::running(&all);
@@ -213,7 +229,7 @@ fn a_break_takes_those_that_were_there_before_it_and_end_soon_after() {
 #[test]
 fn the_world_is_back_when_it_answers_and_was_asked_late_enough() {
     let at = Time::from_millis;
-    let contact = |reachable| Contact { reachable, asked: Some(at(100)), disrupted: None };
+    let contact = |reachable| Contact { reachable, asked: Some(at(100)), ..Contact::default() };
     assert!(contact(true).answers_since(at(100)));
     assert!(!contact(true).answers_since(at(101)));
     assert!(!contact(false).answers_since(at(100)));

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -193,6 +194,80 @@ fn without_pause_on_failure_it_goes_on_as_agents_come_back() {
         scene.settle();
     }
     assert_eq!(versions(&scene), BTreeMap::from([("v2".to_owned(), 20)]));
+}
+
+/// A runner that begins in the middle of it.
+#[test]
+fn a_rollout_is_not_over_before_it_is_known_who_is_there() {
+    let mut scene = scene(20);
+    change(&mut scene, "v2");
+    scene.settle();
+    scene.pass(3 * SECOND);
+    assert!(rollout(&scene).is_under_way());
+    scene.membership = None;
+    assert_eq!(scene.plan().turns, []);
+
+    let changed = Arc::new([entity("a000")].into_iter().collect());
+    let heard = Heard::Asked(scene.now);
+    let answer = Answer { heard, at: scene.now, entities: changed, refused: Arc::default() };
+    let mut first = Membership::first(&answer, &scene.rules);
+    let known = scene.observed.agents.keys().map(|id| (id.clone(), Arrival::First));
+    first.expect(&answer, known);
+    scene.membership = Some(first);
+    assert_eq!(scene.plan().turns, []);
+    assert!(scene.plan().is_rolling);
+}
+
+#[test]
+fn who_has_failed_for_good_is_not_waited_for() {
+    let mut scene = scene(3);
+    scene.change_rules(|rules| rules.backoff.max_attempts = 0);
+    policy(&mut scene, |policy| {
+        policy.pause_on_failure = false;
+        policy.max_unavailable = Some(MaxUnavailable::Count(1));
+    });
+    change(&mut scene, "v2");
+    scene.settle();
+    crash(&mut scene, "v2");
+    for _ in 0..5 {
+        scene.pass(3 * SECOND);
+        scene.settle();
+    }
+    assert_eq!(versions(&scene), BTreeMap::from([("v2".to_owned(), 3)]));
+    assert_eq!(running(&scene), 2);
+}
+
+#[test]
+fn who_cannot_be_started_for_want_of_room_is_not_waited_for() {
+    let mut scene = scene(4);
+    policy(&mut scene, |policy| policy.max_unavailable = Some(MaxUnavailable::Count(1)));
+    scene.change_rules(|rules| rules.max_agents = 2);
+    change(&mut scene, "v2");
+    for _ in 0..10 {
+        scene.pass(3 * SECOND);
+        scene.settle();
+    }
+    assert_eq!(running(&scene), 2);
+    let running = scene.observed.agents.values().filter(|agent| agent.is_live());
+    assert!(running.into_iter().all(|agent| agent.spec.argv.contains(&"v2".to_owned())));
+}
+
+#[test]
+fn who_cannot_be_started_as_its_entity_is_away_is_not_waited_for() {
+    let mut scene = scene(3);
+    scene.change_rules(|rules| rules.jit.enabled = false);
+    policy(&mut scene, |policy| policy.max_unavailable = Some(MaxUnavailable::Count(1)));
+    let others = names(3).into_iter().skip(1).collect::<Vec<_>>();
+    scene.answer(others.iter().map(|id| entity(id)));
+    change(&mut scene, "v2");
+    for _ in 0..10 {
+        scene.pass(3 * SECOND);
+        scene.answer(others.iter().map(|id| entity(id)));
+        scene.settle();
+    }
+    assert_eq!(running(&scene), 2);
+    let running = scene.observed.agents.values().filter(|agent| agent.is_live());
+    assert!(running.into_iter().all(|agent| agent.spec.argv.contains(&"v2".to_owned())));
 }
 
 #[test]

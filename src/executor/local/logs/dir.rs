@@ -140,8 +140,13 @@ impl Dir {
 
 impl Log {
     /// The number of the segment that comes next.
-    pub(super) fn next(&self) -> u64 {
-        self.segments.last().map_or(1, |segment| segment.number.saturating_add(1))
+    ///
+    /// # Errors
+    /// If there is none: a segment by the same name would be lost.
+    pub(super) fn next(&self) -> io::Result<u64> {
+        let Some(last) = self.segments.last() else { return Ok(1) };
+        let none = || io::Error::other(format!("no segment can follow `….log.{last}`: remove it"));
+        last.number.checked_add(1).ok_or_else(none)
     }
 
     /// Where the data of a live log of this length begin, if all is as it should be.

@@ -23,17 +23,29 @@ use crate::plan::EntityId;
 pub struct Follower {
     dir: PathBuf,
     name: String,
-    /// The live log that was read last: its device and inode, and how far.
-    place: Option<((u64, u64), u64)>,
+    place: Place,
     /// How many of the bytes that are there at first are wanted, if not all.
     most: Option<u64>,
+}
+
+/// How far was read.
+#[derive(Clone, Copy, Debug, Default)]
+enum Place {
+    /// There was nothing yet.
+    #[default]
+    Nowhere,
+    /// In the file that was live then: its device and inode, and how much of it. All segments up to
+    /// this one were read as well: they need not be of that file.
+    Live((u64, u64), u64, Option<Segment>),
+    /// To the end of this segment, after which there was no live log.
+    After(Segment),
 }
 
 impl Follower {
     /// One that has read nothing yet.
     #[must_use]
     pub fn new(log_dir: &Path, entity: &EntityId) -> Self {
-        Self { dir: log_dir.to_owned(), name: log_name(entity), place: None, most: None }
+        Self { dir: log_dir.to_owned(), name: log_name(entity), place: Place::Nowhere, most: None }
     }
 
     /// One that begins with the last whole lines of at most so many bytes.
@@ -63,8 +75,10 @@ impl Follower {
             let id = id(&found.file)?;
             let from = match self.place {
                 // Somebody has emptied it.
-                Some((before, at)) if before == id && at <= found.len => at.max(found.begin),
-                Some(_) | None => found.begin,
+                Place::Live(before, at, _) if before == id && at <= found.len => {
+                    at.max(found.begin)
+                }
+                Place::Live(..) | Place::After(_) | Place::Nowhere => found.begin,
             };
             live = Some((found.file, id, from));
         }
@@ -79,10 +93,14 @@ impl Follower {
         for (segment, from) in unread {
             copy(&File::open(dir.path(&segment.name(&self.name)))?, from, &mut new)?;
         }
-        if let Some((file, id, from)) = live {
-            let read = copy(&file, from, &mut new)?;
-            self.place = Some((id, from + read));
-        }
+        self.place = match (live, log.segments.last()) {
+            (Some((file, id, from)), _) => {
+                let read = copy(&file, from, &mut new)?;
+                Place::Live(id, from + read, log.segments.last().copied())
+            }
+            (None, Some(last)) => Place::After(*last),
+            (None, None) => Place::Nowhere,
+        };
         if skipped {
             let first = new.iter().position(|byte| *byte == b'\n').map_or(new.len(), |end| end + 1);
             new.drain(..first);
@@ -92,11 +110,15 @@ impl Follower {
 
     /// The segments that were not read, in order, each with the place in it to read from.
     fn unread(&self, dir: &Dir, log: &Log) -> Vec<(Segment, u64)> {
-        let Some((id, at)) = self.place else {
-            return log.segments.iter().map(|segment| (*segment, segment.begin())).collect();
+        let all = log.segments.iter().map(|segment| (*segment, segment.begin()));
+        let (id, at, last) = match self.place {
+            Place::Nowhere => return all.collect(),
+            Place::After(last) => return all.filter(|(segment, _)| *segment > last).collect(),
+            Place::Live(id, at, last) => (id, at, last),
         };
         // What was live may be live still, or be put aside, or be gone with all that was copied of it.
-        let segments = &log.segments[..];
+        let read = log.segments.partition_point(|segment| Some(*segment) <= last);
+        let segments = log.segments.get(read..).unwrap_or_default();
         let aside = segments.iter().position(|segment| self.is_of(dir, *segment, id));
         let (mine, rest) = segments.split_at(aside.unwrap_or(segments.len()));
         let retired = |segment: &Segment| matches!(segment.part, Part::Retired { .. });

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::executor::SpawnRequest;
+use crate::text::is_unseen;
 
 /// What the line begins with.
 pub const HEAD: &str = "--- runner: ";
@@ -33,9 +34,11 @@ fn quoted(text: &str) -> String {
     for character in text.chars() {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
-            _ if character.is_control() => {
-                // Writing to a string does not fail.
-                let _ = write!(quoted, "\\u{:04x}", u32::from(character));
+            _ if is_unseen(character) => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string does not fail.
+                    let _ = write!(quoted, "\\u{unit:04x}");
+                }
             }
             _ => quoted.push(character),
         }

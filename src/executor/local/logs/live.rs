@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::dir::{Dir, Log};
 use super::fault::{self, Point};
 use super::names::{Part, Segment};
+use crate::files::trust::no_link;
 
 const BUFFER: usize = 64 << 10;
 
@@ -33,7 +34,9 @@ pub(super) struct Live {
 impl Live {
     /// Opens the live log of this name, if there is one.
     pub(super) fn open(dir: &Dir, name: &str, log: &Log, write: bool) -> io::Result<Option<Self>> {
-        let file = match OpenOptions::new().read(true).write(write).open(dir.path(name)) {
+        let mut options = OpenOptions::new();
+        options.read(true).write(write).custom_flags(no_link());
+        let file = match options.open(dir.path(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };

@@ -14,6 +14,8 @@
 mod dir;
 mod fault;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod header;
 mod live;
 mod look;

@@ -53,7 +53,10 @@ impl<'n> Name<'n> {
         } else {
             Part::Copied { start, end: digits(end).filter(|end| *end > start)? }
         };
-        is_live(live).then_some(Self::Segment(live, Segment { number, part }))
+        let segment = Segment { number, part };
+        // Only as we write it: by another name for the same segment its file would not be found.
+        let is_ours = is_live(live) && segment.name(live) == name;
+        is_ours.then_some(Self::Segment(live, segment))
     }
 
     /// The name of the live log that it belongs to.

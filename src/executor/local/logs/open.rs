@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
@@ -15,6 +15,7 @@ use super::live::{Live, can_punch};
 use super::names::{Part, Segment};
 use crate::clock;
 use crate::executor::SpawnRequest;
+use crate::files::trust::no_link;
 
 /// A live log is as long as all that was ever written to it, though most of that is a hole. File
 /// systems end at 16 TiB (ext4) or beyond; a log this long is not continued after a start.
@@ -35,7 +36,9 @@ pub(in crate::executor::local) fn open(
     policy: &Policy,
 ) -> io::Result<Opened> {
     let path = dir.join(name);
-    let append = || OpenOptions::new().append(true).create(true).open(&path);
+    // Where an agent of another user could write, it could put a link in the place of its log.
+    let append =
+        || OpenOptions::new().append(true).create(true).custom_flags(no_link()).open(&path);
     let mut file = match append() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             fs::create_dir_all(dir)?;
@@ -92,7 +95,7 @@ fn retire(dir: &Path, name: &str) -> io::Result<()> {
     let Some(dir) = Dir::lock(dir, Lock::Change)? else { return Ok(()) };
     let log = dir.log(name)?;
     let Some(live) = Live::open(&dir, name, &log, false)? else { return Ok(()) };
-    let segment = Segment { number: log.next(), part: Part::Retired { start: live.begin } };
+    let segment = Segment { number: log.next()?, part: Part::Retired { start: live.begin } };
     dir.rename(name, &segment.name(name))
 }
 
@@ -103,7 +106,9 @@ fn ends_mid_line(path: &Path, file: &File) -> io::Result<bool> {
         return Ok(false);
     }
     let mut last = [0];
-    File::open(path)?.read_exact_at(&mut last, len - 1)?;
+    let mut options = OpenOptions::new();
+    let read = options.read(true).custom_flags(no_link()).open(path)?;
+    read.read_exact_at(&mut last, len - 1)?;
     // Zero: there is a hole before the end, as all was cut off.
     Ok(last != [b'\n'] && last != [0])
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::AddAssign;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::SystemTime;
 
 use super::dir::{Dir, Log};
 use super::fault::{self, Point};
 use super::names::{Part, Segment};
 use super::rotate::clean_up;
+use crate::files::trust::no_link;
 
 /// Segments that are no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +84,8 @@ fn drop_segment(dir: &Dir, name: &str, log: &mut Log, segment: Segment) -> io::R
             // Its bytes may still be in the live log, and would be taken for new ones.
             clean_up(dir, name, log)?;
             fault::before(Point::Truncate)?;
-            OpenOptions::new().write(true).open(path)?.set_len(0)?;
+            let mut options = OpenOptions::new();
+            options.write(true).custom_flags(no_link()).open(path)?.set_len(0)?;
         }
     } else {
         dir.remove(&segment.name(name))?;

@@ -7,8 +7,9 @@
 //! A death before 2 leaves a copy that nobody looks at; one before 3 leaves bytes that are in both,
 //! which the next one who looks recognizes as such by the segment's name.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use rustix::fs::fstatvfs;
 use rustix::io::Errno;
@@ -17,6 +18,7 @@ use super::dir::{Dir, Log};
 use super::fault::{self, Point};
 use super::live::Live;
 use super::names::{Part, Segment, copy_name};
+use crate::files::trust::no_link;
 
 /// The most segments that are cut off one log before the others are looked at.
 const AT_ONCE: usize = 16;
@@ -49,6 +51,7 @@ pub(super) fn rotate(dir: &Dir, name: &str, log: &mut Log, max: u64) -> io::Resu
         if live.len - live.begin <= max {
             return Ok(Rotated::Done);
         }
+        let number = log.next()?;
         let end = live.cut(max)?;
         if !has_room(dir, end - live.begin)? {
             return Ok(Rotated::Full);
@@ -60,7 +63,7 @@ pub(super) fn rotate(dir: &Dir, name: &str, log: &mut Log, max: u64) -> io::Resu
         }
         copied?;
         let part = Part::Copied { start: live.begin, end };
-        let segment = Segment { number: log.next(), part };
+        let segment = Segment { number, part };
         dir.rename(&copy_name(name), &segment.name(name))?;
         log.segments.push(segment);
         dir.sync()?;
@@ -84,7 +87,9 @@ pub(super) fn clean_up(dir: &Dir, name: &str, log: &mut Log) -> io::Result<()> {
 /// Copies what lies before `end`.
 fn copy(dir: &Dir, name: &str, live: &mut Live, end: u64) -> io::Result<()> {
     fault::before(Point::Create)?;
-    let mut copy = File::create(dir.path(&copy_name(name)))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).custom_flags(no_link());
+    let mut copy = options.open(dir.path(&copy_name(name)))?;
     let bytes = end - live.begin;
     live.file.seek(SeekFrom::Start(live.begin))?;
     fault::before(Point::Copy)?;

@@ -92,7 +92,11 @@ impl Tree {
         let Some(limit) = self.cgroup.as_ref().and_then(Cgroup::killed_at) else { return exit };
         match exit {
             Exit::Signal(KILLED) | Exit::Code(CHILD_KILLED) => Exit::OutOfMemory { limit },
-            Exit::Signal(_) | Exit::Code(_) | Exit::OutOfMemory { .. } | Exit::Unknown => {
+            Exit::Signal(_)
+            | Exit::Code(_)
+            | Exit::OutOfMemory { .. }
+            | Exit::Lost(_)
+            | Exit::Unknown => {
                 tracing::warn!(event = "tree.oom", %run, limit, "the kernel killed processes of an agent that has ended, for its limit of memory");
                 exit
             }

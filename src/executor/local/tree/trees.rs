@@ -16,7 +16,7 @@ use super::cgroup::Cgroup;
 use super::controllers::{self, Controllers};
 use super::{hierarchy, namespace, release};
 use crate::executor::contain;
-use crate::executor::gate::{Births, Gate, most_files};
+use crate::executor::gate::{Births, Gate, most_files, sandbox};
 use crate::executor::local::log_name::fnv1a;
 use crate::plan::{Enforceable, Limit, Limits, RunId};
 
@@ -212,7 +212,11 @@ impl Trees {
     /// Which limits can be enforced on agents.
     #[must_use]
     pub fn enforceable(&self) -> Enforceable {
-        Enforceable { missing: self.controllers.missing.clone(), most_files: most_files() }
+        Enforceable {
+            missing: self.controllers.missing.clone(),
+            most_files: most_files(),
+            no_sandbox: sandbox::missing(),
+        }
     }
 
     /// What is to be said to the gate of a new run first.

@@ -65,3 +65,36 @@ proptest! {
         prop_assert_eq!(format!("{all}{new}"), String::from_utf8(rig.written).unwrap());
     }
 }
+
+/// Whoever puts a log aside may die, or find no room, before there is another one.
+#[test]
+fn each_byte_once_while_there_is_no_live_log() {
+    for reads_before in [false, true] {
+        let mut rig = Rig::new();
+        rig.write(b"one\ntwo\n");
+        let mut follower = Follower::new(&rig.dir, &EntityId::new("x").unwrap());
+        let mut read = if reads_before { follower.read().unwrap() } else { Vec::new() };
+        fs::rename(rig.path(NAME), rig.path("agent-x.log.00000001.0-")).unwrap();
+        for _ in 0..3 {
+            read.extend(follower.read().unwrap());
+        }
+        rig.start(&FOREVER);
+        rig.write(b"three\n");
+        read.extend(follower.read().unwrap());
+        assert_eq!(String::from_utf8(read).unwrap(), "one\ntwo\nthree\n", "{reads_before}");
+    }
+}
+
+#[test]
+fn each_byte_once_where_somebody_removed_the_live_log() {
+    let mut rig = Rig::new();
+    rig.write_lines(100);
+    rig.look(&at_most(1000));
+    let mut follower = Follower::new(&rig.dir, &EntityId::new("x").unwrap());
+    follower.read().unwrap();
+    fs::remove_file(rig.path(NAME)).unwrap();
+    rig.start(&FOREVER);
+    rig.write(b"new\n");
+    let read: Vec<_> = (0..3).flat_map(|_| follower.read().unwrap()).collect();
+    assert_eq!(String::from_utf8(read).unwrap(), "new\n");
+}

@@ -13,8 +13,10 @@ fn request(argv: &[&str], reason: &str) -> SpawnRequest {
             env: [("TOKEN".to_owned(), "secret".to_owned())].into_iter().collect(),
             cwd: "/".into(),
             confinement: Confinement::default(),
+            pod: None,
         },
         resource: Resource::default(),
+        grace: Duration::from_secs(5),
         markers: [("MARKER".to_owned(), "secret".to_owned())].into(),
         log_dir: "logs".into(),
         logs: FOREVER,
@@ -40,9 +42,10 @@ fn one_line_with_all_of_it() {
 
 #[test]
 fn nothing_that_could_be_taken_for_something_else() {
-    let request = request(&["a\n--- runner: \"b\"", "\u{1b}[2J\\\u{9b}", "蚂蚁"], "x\ry");
+    let request =
+        request(&["a\n--- runner: \"b\"", "\u{1b}[2J\\\u{9b}", "蚂蚁\u{202e}\u{e0041}"], "x\ry");
     let line = line(&request);
-    assert!(!line.chars().any(char::is_control), "{line:?}");
+    assert!(!line.chars().any(crate::text::is_unseen), "{line:?}");
     assert!(!line.contains("secret"));
     let (_, argv) = line.split_once(" command ").unwrap();
     let argv: Vec<String> = serde_json::from_str(argv).unwrap();

@@ -1,0 +1,44 @@
+//! Reaching a cluster before anything is decided.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::executor::kubernetes::{Access, Cluster, ClusterError, Found};
+
+/// The time between two attempts.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// The cluster and all pods of the instance, as soon as it says which there are: nothing is started
+/// before, and nothing stopped.
+///
+/// # Errors
+/// If it will not say, whatever the time.
+pub(super) async fn reach(
+    access: &Access,
+    instance: &str,
+) -> Result<(Cluster, Vec<Found>), ClusterError> {
+    let mut told = false;
+    loop {
+        let reached = async {
+            let mut cluster = Cluster::reach(access, instance).await?;
+            let found = cluster.find().await?;
+            Ok((cluster, found))
+        };
+        match reached.await {
+            Ok((cluster, found)) => {
+                let (namespace, pods) = (cluster.namespace(), found.len());
+                info!(event = "cluster.reached", namespace, pods, "agents are pods of a cluster");
+                return Ok((cluster, found));
+            }
+            Err(error @ (ClusterError::Config(_) | ClusterError::Refused(_))) => return Err(error),
+            Err(error @ ClusterError::Silent(_)) => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(event = "cluster.waiting", %error, "waiting for the cluster");
+                }
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Agents as pods of a Kubernetes cluster.
+//!
+//! ```text
+//! Executor ──order──► task ──► Pods (pure) ──► calls ──► API server
+//!                      ▲  └──────────────────► events ──► the loop
+//!                      └── watch of the instance's pods
+//! ```
+//!
+//! A pod's name follows from the entity and its incarnation, so that there cannot be two; it is made
+//! by server-side apply, so that a request whose answer was lost can be made again; and it is deleted
+//! by its uid, so that no other one of its name ever is.
+
+mod api;
+mod labels;
+mod manifest;
+mod name;
+mod pods;
+mod seen;
+
+use tokio::sync::mpsc;
+
+use super::{Adoption, Event, Executor, RunId, SpawnRequest};
+use crate::plan::EntityId;
+
+pub use api::{Access, Cluster, ClusterError, Found};
+pub use seen::{Origin, Seen, State, Uid};
+
+/// What the loop asks of the task.
+#[derive(Debug)]
+enum Order {
+    Spawn(Box<SpawnRequest>),
+    Adopt(RunId, Uid),
+    Terminate(RunId),
+    Kill(RunId),
+    Forget(EntityId),
+}
+
+/// Agents as pods of a cluster.
+#[derive(Debug)]
+pub struct Kubernetes {
+    orders: mpsc::UnboundedSender<Order>,
+    task: tokio::task::AbortHandle,
+}
+
+impl Kubernetes {
+    /// Takes up a cluster whose pods were found, and tells what happens to agents from now on.
+    #[must_use]
+    pub fn new(cluster: Cluster) -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (orders, orders_seen) = mpsc::unbounded_channel();
+        let (events, events_seen) = mpsc::unbounded_channel();
+        let task = tokio::spawn(cluster.keep(orders_seen, events)).abort_handle();
+        (Self { orders, task }, events_seen)
+    }
+
+    fn order(&self, order: Order) {
+        // The task ends with us only.
+        let _ = self.orders.send(order);
+    }
+}
+
+impl Executor for Kubernetes {
+    type Identity = Uid;
+
+    fn spawn(&self, request: SpawnRequest) {
+        self.order(Order::Spawn(Box::new(request)));
+    }
+
+    fn adopt(&self, adoption: Adoption<Uid>) {
+        self.order(Order::Adopt(adoption.run, adoption.identity));
+    }
+
+    /// Nothing of it: what a container waits in is its node's to know. Its log is where it was.
+    fn examine(&self, _: RunId, _: bool) {}
+
+    fn terminate(&self, run: RunId) {
+        self.order(Order::Terminate(run));
+    }
+
+    fn kill(&self, run: RunId) {
+        self.order(Order::Kill(run));
+    }
+
+    fn forget(&self, entity: &EntityId) {
+        self.order(Order::Forget(entity.clone()));
+    }
+
+    fn give_up(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Kubernetes {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

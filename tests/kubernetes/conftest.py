@@ -1,0 +1,88 @@
+"""What all tests of the suite stand on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+import images
+import stubs
+from audit import Audit
+from cluster import Cluster, Namespace
+from images import Image
+from kit import Kit
+from paths import RUNNER_BIN
+
+# Modules whose tests need no cluster.
+UNIT = {"test_audit"}
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    stubs.build()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if all(item.path.stem in UNIT for item in items):
+        return
+    # A skip would look like a pass.
+    if not os.environ.get("KUBECONFIG"):
+        raise pytest.UsageError("no cluster: use tests/kubernetes/run, or set KUBECONFIG")
+    if not RUNNER_BIN.is_file():
+        raise pytest.UsageError("no static runner: tests/kubernetes/setup.sh, or set RUNNER_BIN")
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit | None:
+    return Kit.of_environment()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    cluster = Cluster()
+    cluster.wait_answering()
+    return cluster
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, kit: Kit | None) -> Iterator[Namespace]:
+    """A namespace of the test's own. What the test did to the cluster's components is made good."""
+    with cluster.namespace() as namespace:
+        try:
+            yield namespace
+        finally:
+            if kit is not None:
+                kit.restore(cluster.wait_answering)
+
+
+@pytest.fixture
+def components(kit: Kit | None, namespace: Namespace) -> Kit:
+    """The kit, for its components to be disturbed; all of them run again afterwards."""
+    if kit is None:
+        pytest.skip("NOT TESTED: the components of a cluster that is not the kit's")
+    return kit
+
+
+@pytest.fixture(scope="session")
+def audit() -> Audit:
+    return Audit.of_environment()
+
+
+@pytest.fixture(scope="session")
+def runner_image(kit: Kit | None) -> Image:
+    """The static `runner`, at /bin/runner."""
+    return loaded(kit, images.runner())
+
+
+@pytest.fixture(scope="session")
+def agents_image(kit: Kit | None) -> Image:
+    """Python with the agents of tests/interop/project: /bin/python -m agents.random_agent."""
+    return loaded(kit, images.agents())
+
+
+def loaded(kit: Kit | None, image: Image) -> Image:
+    """On another cluster than the kit's, whoever made that has loaded the file."""
+    if kit is not None:
+        kit.load(image.file)
+    return image
