@@ -40,7 +40,8 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from
 /// After how long a silence the server's kernel is asked for a sign of life, how long it has for
 /// that, and how often it is asked. It is no call and no ping of HTTP/2, which servers take ill if
 /// they come often: a machine that vanished, or that came back and knows nothing of us, is found
-/// out in this time, and the keepalive above finds a server that hangs.
+/// out in this time, and the keepalive above finds a server that hangs. Nor is it asked while it
+/// owes an acknowledgment: what is sent to it has as long for that as all the probes take.
 const PROBES: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(2), 3);
 
 const AUTHORIZATION: &str = "authorization";
@@ -225,6 +226,8 @@ async fn connect(
     sockopt::set_tcp_keepidle(&stream, idle)?;
     sockopt::set_tcp_keepintvl(&stream, interval)?;
     sockopt::set_tcp_keepcnt(&stream, count)?;
+    let patience = (idle + interval * count).as_millis();
+    sockopt::set_tcp_user_timeout(&stream, u32::try_from(patience).unwrap_or(u32::MAX))?;
     let stream: Box<dyn Stream> = match &to.tls {
         None => Box::new(stream),
         Some(tls) => Box::new(credentials::connect(tls, &to.server, (stream, refusal)).await?),

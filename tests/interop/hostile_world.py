@@ -340,6 +340,13 @@ class HostileWorld:
             self.welcome = self.on_list = self.on_watch = None
         self.over.set()
 
+    def ping(self) -> None:
+        """Has the other side of each connection say a word."""
+        with self.lock:
+            connections = list(self.connections)
+        for connection in connections:
+            connection.send(frame(PING, 0, 0, bytes(8)))
+
     def drop(self) -> None:
         for connection in self.forget():
             connection.close()

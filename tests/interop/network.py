@@ -49,6 +49,8 @@ class Weather:
     jitter: float = 0.0
     # Addresses to and from which nothing comes.
     dead: tuple[str, ...] = ()
+    # Addresses to which nothing comes.
+    deaf: tuple[str, ...] = ()
 
 
 class Network:
@@ -165,8 +167,9 @@ class Network:
     def fate(self, packet: bytes) -> list[float]:
         """When it arrives: not at all, once, or twice."""
         weather, now = self.weather, time.monotonic()
-        ends = {socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20])}
-        if packet[0] >> 4 != 4 or ends & set(weather.dead) or self.random.random() < weather.loss:
+        source, target = socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20])
+        cut_off = {source, target} & set(weather.dead) or target in weather.deaf
+        if packet[0] >> 4 != 4 or cut_off or self.random.random() < weather.loss:
             self.lost += 1
             return []
         self.carried += 1

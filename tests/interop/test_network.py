@@ -26,8 +26,8 @@ from runner import Runner
 ACTORS = ("alice", "bob", "carol")
 # What is waited for a bound; it is far more than it takes.
 SOON = 30.0
-# A silent connection is asked for a sign of life after 5 s, and given up 6 s later; then a call has
-# a second. Only a server that hangs takes as long as HTTP/2's own keepalive, 20 and 10 s.
+# A silent connection is asked for a sign of life after 5 s, and given up 6 s later, and so is one
+# on which a word is not acknowledged; then a call has a second. Only a server that hangs takes as long as HTTP/2's own keepalive, 20 and 10 s.
 PROBED_SECONDS = 25.0
 RESET_SECONDS = 15.0
 
@@ -182,7 +182,12 @@ def test_a_polled_peer_that_is_dead_without_a_word(
 
 def test_a_watched_peer_that_is_dead_without_a_word(tmp_path: Path, figures: list[str]) -> None:
     """Each takes as long as the keepalive, so all at one time, in networks of their own."""
-    tests = (watched_peer_dead, watched_peer_half_open, watched_peer_that_resets)
+    tests = (
+        watched_peer_dead,
+        watched_peer_dead_in_a_word,
+        watched_peer_half_open,
+        watched_peer_that_resets,
+    )
     with ThreadPoolExecutor() as pool:
         running = []
         for test in tests:
@@ -195,6 +200,16 @@ def test_a_watched_peer_that_is_dead_without_a_word(tmp_path: Path, figures: lis
 def watched_peer_dead(directory: Path) -> str:
     with playing(directory, watched=True) as scene:
         return row("dead, watched", *gone_quiet(scene, time.monotonic()))
+
+
+def watched_peer_dead_in_a_word(directory: Path) -> str:
+    """What it was told last it never acknowledged: the kernel then asks for no sign of life."""
+    with playing(directory, watched=True) as scene:
+        began, lost = time.monotonic(), scene.network.lost
+        scene.network.weather = Weather(deaf=(WORLD,))
+        scene.world.ping()
+        eventually(lambda: scene.network.lost > lost, "the answer to the ping is lost")
+        return row("dead in a word, watched", *gone_quiet(scene, began))
 
 
 def watched_peer_half_open(directory: Path) -> str:
