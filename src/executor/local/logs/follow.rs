@@ -71,7 +71,9 @@ impl Follower {
         let log = dir.log(&self.name)?;
         let mut unread = self.unread(&dir, &log);
         let mut live = None;
-        if let Some(found) = Live::open(&dir, &self.name, &log, false)? {
+        let found = Live::open(&dir, &self.name, &log, false)?;
+        // One that nobody can tell yet is as none: the place must not be in what is not shown.
+        if let Some(found) = found.filter(|found| !found.undecided) {
             let id = id(&found.file)?;
             let from = match self.place {
                 // Somebody has emptied it.

@@ -149,11 +149,11 @@ fn zeros(live: &[u8]) -> usize {
     live.iter().take_while(|byte| **byte == 0).count()
 }
 
-/// Up to where the live log was copied to its newest segment, if it was.
+/// Up to where the live log was copied to its newest segment, if it was, as far as it tells.
 fn copied(live: &[u8], segment: Segment, bytes: &[u8]) -> Option<usize> {
     let Part::Copied { start, end } = segment.part else { return None };
     let start = usize::try_from(start).ok()?;
-    let end = usize::try_from(end).ok().filter(|end| *end <= live.len())?;
+    let end = usize::try_from(end).unwrap_or(usize::MAX).min(live.len());
     let is_copied = |(at, byte): (usize, &u8)| {
         *byte == 0 || at.checked_sub(start).and_then(|at| bytes.get(at)) == Some(byte)
     };

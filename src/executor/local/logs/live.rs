@@ -3,7 +3,9 @@
 //! The newest segment's name tells which bytes were copied. Whoever copied them may have died
 //! before they were punched out, so they are compared: a byte there is either zero (punched out)
 //! or the segment's (not yet). If it is neither, somebody has put another file in the place of the
-//! one that was copied from, and all of it is data. Thus a byte goes only where its copy is.
+//! one that was copied from, and all of it is data. Thus a byte goes only where its copy is. Such a
+//! file may be shorter than what was copied, and so far hold nothing but what agrees with it: which
+//! of the two it is, its next bytes tell.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -29,6 +31,8 @@ pub(super) struct Live {
     pub(super) len: u64,
     /// Whether anything is left of what lies before its data.
     leftovers: bool,
+    /// It agrees with what was copied, and is shorter: whether its bytes are data is not known yet.
+    pub(super) undecided: bool,
 }
 
 impl Live {
@@ -42,15 +46,17 @@ impl Live {
         };
         let len = file.metadata()?.len();
         let first = first_data(&file, len)?;
-        let live = Self { file, begin: 0, len, leftovers: false };
+        let live = Self { file, begin: 0, len, leftovers: false, undecided: false };
         let newest = log.segments.last().copied();
         if let Some(segment @ Segment { part: Part::Copied { start, end }, .. }) = newest {
-            if end <= len && first >= end {
-                return Ok(Some(Self { begin: end, ..live }));
+            let (begin, undecided) = (end.min(len), end > len);
+            if first >= begin {
+                return Ok(Some(Self { begin, undecided, ..live }));
             }
-            let copied = Copied { start, end, file: open_segment(dir, name, segment)? };
-            if end <= len && live.holds_nothing_but(&copied, first)? {
-                return Ok(Some(Self { begin: end, leftovers: true, ..live }));
+            let copied = Copied { start, end: begin, file: open_segment(dir, name, segment)? };
+            if live.holds_nothing_but(&copied, first)? {
+                let leftovers = !undecided;
+                return Ok(Some(Self { begin, leftovers, undecided, ..live }));
             }
         }
         // Nothing was copied from this file, or somebody has removed the copies.

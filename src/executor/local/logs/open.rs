@@ -95,7 +95,9 @@ fn retire(dir: &Path, name: &str) -> io::Result<()> {
     let Some(dir) = Dir::lock(dir, Lock::Change)? else { return Ok(()) };
     let log = dir.log(name)?;
     let Some(live) = Live::open(&dir, name, &log, false)? else { return Ok(()) };
-    let segment = Segment { number: log.next()?, part: Part::Retired { start: live.begin } };
+    // What nobody can tell yet, nobody will once it is put aside: rather twice than never.
+    let start = if live.undecided { 0 } else { live.begin };
+    let segment = Segment { number: log.next()?, part: Part::Retired { start } };
     dir.rename(name, &segment.name(name))
 }
 
