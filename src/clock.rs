@@ -24,10 +24,8 @@ impl Clock {
     /// A clock that shows the kernel's time.
     #[must_use]
     pub fn new() -> Self {
-        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
-        let since_boot = Duration::from_secs(tv_sec.try_into().unwrap_or(0))
-            .saturating_add(Duration::from_nanos(tv_nsec.try_into().unwrap_or(0)));
-        Self { origin: Time::from_origin(since_boot), started: Instant::now() }
+        let now = kernel_time(ClockId::Monotonic);
+        Self { origin: Time::from_origin(now), started: Instant::now() }
     }
 
     /// The time now.
@@ -43,6 +41,19 @@ impl Clock {
         let after = time.since(self.origin).min(FOREVER);
         self.started.checked_add(after).unwrap_or(self.started)
     }
+}
+
+/// The time since the machine was started, with that in which it slept: what other machines have
+/// seen pass as well.
+#[must_use]
+pub fn since_boot() -> Time {
+    Time::from_origin(kernel_time(ClockId::Boottime))
+}
+
+fn kernel_time(clock: ClockId) -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
+    Duration::from_secs(tv_sec.try_into().unwrap_or(0))
+        .saturating_add(Duration::from_nanos(tv_nsec.try_into().unwrap_or(0)))
 }
 
 /// The time of day, for what people read.

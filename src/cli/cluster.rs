@@ -10,25 +10,26 @@ use crate::executor::kubernetes::{Access, Cluster, ClusterError, Found};
 /// The time between two attempts.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// The cluster and all pods of the instance, as soon as it says which there are: nothing is started
-/// before, and nothing stopped.
+/// The cluster and all pods of the instance, as soon as this runner leads it and the cluster says
+/// which there are: nothing is started before, and nothing stopped.
 ///
 /// # Errors
 /// If it will not say, whatever the time.
 pub(super) async fn reach(
     access: &Access,
-    instance: &str,
+    (instance, me): (&str, &str),
 ) -> Result<(Cluster, Vec<Found>), ClusterError> {
     let mut told = false;
     loop {
         let reached = async {
-            let mut cluster = Cluster::reach(access, instance).await?;
+            let mut cluster = Cluster::reach(access, instance, me).await?;
             let found = cluster.find().await?;
             Ok((cluster, found))
         };
         match reached.await {
             Ok((cluster, found)) => {
-                let (namespace, pods) = (cluster.namespace(), found.len());
+                let (words, pods) = (cluster.words(), found.len());
+                let namespace = words.namespace();
                 info!(event = "cluster.reached", namespace, pods, "agents are pods of a cluster");
                 return Ok((cluster, found));
             }

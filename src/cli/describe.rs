@@ -101,9 +101,13 @@ pub(super) fn run(args: &DescribeArgs) -> Ending {
 }
 
 /// The last of what it wrote; nothing if that cannot be read from here.
-fn last_lines(log_path: &str, most: u32) -> Vec<String> {
-    let tail = crate::executor::logs::tail_of(std::path::Path::new(log_path), 64 * 1024);
-    let tail = tail.unwrap_or_default();
+fn last_lines(described: &pb::AgentDescription, most: u32) -> Vec<String> {
+    let tail = if described.log_path.is_empty() {
+        String::from_utf8_lossy(&described.log_tail).into_owned()
+    } else {
+        let path = std::path::Path::new(&described.log_path);
+        crate::executor::logs::tail_of(path, 64 * 1024).unwrap_or_default()
+    };
     let mut lines: Vec<_> = tail.lines().rev().take(most as usize).map(escaped).collect();
     lines.reverse();
     lines
@@ -111,7 +115,7 @@ fn last_lines(log_path: &str, most: u32) -> Vec<String> {
 
 /// For people, with the last lines of its log.
 pub(super) fn text(described: &pb::AgentDescription, last: u32) -> String {
-    let last_lines = last_lines(&described.log_path, last);
+    let last_lines = last_lines(described, last);
     let mut text = String::new();
     // Writing to a string does not fail.
     let mut line = |name: &str, value: &str| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::reconcile::births;
+use super::begun::births;
 use super::settings::containment;
 use crate::config::Config;
 use crate::executor::Trees;

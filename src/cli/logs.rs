@@ -1,4 +1,7 @@
 //! `runner logs`: what agents wrote, from the files themselves: they are there without a runner too.
+//! What pods wrote the runner reads from the cluster.
+
+mod pods;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -56,14 +59,18 @@ pub(super) fn run(args: &Args) -> Ending {
         return Ending::Wrong;
     }
     let (log_dir, names) = match whose(args) {
-        Ok(found) => found,
-        Err(ending) => return ending,
+        Ok(Whose::InFiles(log_dir, names)) => (log_dir, names),
+        Ok(Whose::Shown(ending)) | Err(ending) => return ending,
     };
     if names.is_empty() {
         say("error: nobody is selected");
         return Ending::Failed;
     }
-    match show(args, &log_dir, &names) {
+    shown(show(args, &log_dir, &names))
+}
+
+fn shown(result: io::Result<Ending>) -> Ending {
+    match result {
         Ok(ending) => ending,
         // Who read has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ending::Done,
@@ -71,10 +78,19 @@ pub(super) fn run(args: &Args) -> Ending {
     }
 }
 
+/// Whose logs are meant.
+enum Whose {
+    /// Of these, and they are in this directory.
+    InFiles(PathBuf, Vec<String>),
+    /// Of pods; they were shown.
+    Shown(Ending),
+}
+
 /// Where the logs are, and whose are meant.
-fn whose(args: &Args) -> Result<(PathBuf, Vec<String>), Ending> {
+fn whose(args: &Args) -> Result<Whose, Ending> {
     if let Some(dir) = &args.log_dir {
-        return Ok((dir.clone(), args.selection.plain_names().map(str::to_owned).collect()));
+        let names = args.selection.plain_names().map(str::to_owned).collect();
+        return Ok(Whose::InFiles(dir.clone(), names));
     }
     let mut found = None;
     let asked = with(&args.instance, |mut client| {
@@ -84,22 +100,16 @@ fn whose(args: &Args) -> Result<(PathBuf, Vec<String>), Ending> {
             let selector = Some(args.selection.selector());
             let request = pb::ListAgentsRequest { selector, ..pb::ListAgentsRequest::default() };
             let agents = client.list_agents(request).await?.into_inner().agents;
-            let mut pods = agents.iter().filter(|agent| !agent.pod.is_empty()).peekable();
-            if pods.peek().is_some() {
-                for pb::Agent { name, pod, .. } in pods {
-                    let name = super::output::escaped(name);
-                    say(format!(
-                        "error: {name} is a pod: its log is the cluster's, `kubectl logs {pod}`"
-                    ));
-                }
-                return Ok(Ending::Failed);
-            }
             let mut names: Vec<_> = agents.into_iter().map(|agent| agent.name).collect();
             // Who has no agent now may have had one.
             names.extend(args.selection.plain_names().map(str::to_owned));
             names.sort_unstable();
             names.dedup();
-            *found = Some((PathBuf::from(status.log_dir), names));
+            *found = Some(if status.namespace.is_empty() || names.is_empty() {
+                Whose::InFiles(PathBuf::from(status.log_dir), names)
+            } else {
+                Whose::Shown(shown(pods::show(args, &client, &names).await))
+            });
             Ok(Ending::Done)
         }
     });
@@ -107,8 +117,8 @@ fn whose(args: &Args) -> Result<(PathBuf, Vec<String>), Ending> {
 }
 
 /// One log that is shown.
-struct Source {
-    follower: Follower,
+struct Source<R> {
+    reader: R,
     prefix: String,
     lines: Lines,
 }
@@ -134,22 +144,11 @@ fn show(args: &Args, log_dir: &Path, names: &[String]) -> io::Result<Ending> {
     let ids: Vec<_> = names.iter().filter_map(|name| EntityId::new(name).ok()).collect();
     // Before the logs are read: what is written after that is told.
     let mut writes = if args.follow { Some(Writes::of(log_dir, &ids)?) } else { None };
-    let with_prefix = args.prefix || ids.len() > 1;
-    let shown = |name: &String| super::output::escaped(name).chars().count();
-    let width = names.iter().map(shown).max().unwrap_or(0);
-    let mut sources: Vec<_> = ids
-        .iter()
-        .enumerate()
-        .map(|(number, id)| Source {
-            follower: Follower::new(log_dir, id),
-            prefix: if with_prefix { prefix(id, number, width) } else { String::new() },
-            lines: Lines::default(),
-        })
-        .collect();
+    let mut sources = sources(args, &ids, |id| Follower::new(log_dir, id));
     let mut out = io::stdout().lock();
     let mut any = false;
     for source in &mut sources {
-        let all = source.follower.read()?;
+        let all = source.reader.read()?;
         any |= !all.is_empty();
         source.print(&mut out, wanted(args, &all), !args.follow)?;
     }
@@ -163,13 +162,27 @@ fn show(args: &Args, log_dir: &Path, names: &[String]) -> io::Result<Ending> {
         out.flush()?;
         writes.wait()?;
         for source in &mut sources {
-            let new = source.follower.read()?;
+            let new = source.reader.read()?;
             source.print(&mut out, &new, false)?;
         }
     }
 }
 
-impl Source {
+/// One for each, with the prefix that it is to have.
+fn sources<R>(args: &Args, ids: &[EntityId], reader: impl Fn(&EntityId) -> R) -> Vec<Source<R>> {
+    let with_prefix = args.prefix || ids.len() > 1;
+    let shown = |id: &EntityId| super::output::escaped(id.as_str()).chars().count();
+    let width = ids.iter().map(shown).max().unwrap_or(0);
+    let numbered = ids.iter().enumerate();
+    let source = |(number, id)| Source {
+        reader: reader(id),
+        prefix: if with_prefix { prefix(id, number, width) } else { String::new() },
+        lines: Lines::default(),
+    };
+    numbered.map(source).collect()
+}
+
+impl<R> Source<R> {
     /// Prints whole lines; what is not finished waits for its end, unless there is none to come.
     fn print(&mut self, out: &mut impl io::Write, new: &[u8], last: bool) -> io::Result<()> {
         for line in self.lines.finished(new).split_inclusive(|byte| *byte == b'\n') {

@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything said to a person to stderr.
 
 mod agent;
+mod begun;
 mod candidates;
 mod cluster;
 mod completions;
@@ -24,6 +25,7 @@ mod logs;
 mod man;
 mod manager;
 mod operate;
+mod operator;
 mod outlets;
 mod output;
 mod plan;
@@ -159,7 +161,8 @@ enum Ending {
     Failed = 1,
     /// Wrong usage or configuration; nothing was done.
     Wrong = 2,
-    /// Another runner has the state directory; nothing was done.
+    /// Another runner has the state directory, and nothing was done; or it leads the instance by now,
+    /// and has its agents.
     Held = 3,
 }
 
@@ -172,7 +175,7 @@ impl Ending {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Wrong => "wrong usage or configuration",
-            Self::Held => "another runner has the state directory",
+            Self::Held => "another runner has the state directory, or leads the instance",
         }
     }
 }

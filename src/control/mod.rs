@@ -20,6 +20,7 @@ mod selector;
 mod service;
 mod socket;
 mod status;
+mod words;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Server;
 
 use crate::events::Events;
+use crate::executor::kubernetes::Words;
 use crate::proto::control as pb;
 use crate::proto::control::runner_server::RunnerServer;
 use crate::reconcile::Request;
@@ -84,6 +86,8 @@ pub struct Instance {
     pub changes: watch::Receiver<u64>,
     /// What happened.
     pub events: Events,
+    /// What agents wrote that are pods.
+    pub words: Option<Words>,
     /// Who carries out the rest.
     pub asks: mpsc::UnboundedSender<Ask>,
 }

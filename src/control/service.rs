@@ -17,9 +17,10 @@ use super::feed::{Feed, difference, look};
 use super::preview::preview;
 use super::selector::{is_pattern, selects, too_much};
 use super::status::{View, has_none, policy};
-use super::{Ask, Instance};
+use super::{Ask, Instance, words};
 use crate::clock::wall_time;
 use crate::events::{Record, read};
+use crate::executor::kubernetes::{Wanted, Words};
 use crate::executor::{log_name, usage};
 use crate::plan::{CannotSteer, EntityId, Steer};
 use crate::proto::control as pb;
@@ -64,6 +65,8 @@ impl Service {
             config_path: instance.config.display().to_string(),
             state_dir: instance.state_dir.display().to_string(),
             started_at_ms: self.started_at_ms,
+            log_dir: if instance.words.is_some() { String::new() } else { status.log_dir },
+            namespace: instance.words.as_ref().map_or("", Words::namespace).to_owned(),
             ..status
         }
     }
@@ -209,6 +212,25 @@ impl pb::runner_server::Runner for Service {
     type WatchStatusStream = Answers<pb::Status>;
     type WatchAgentsStream = Answers<pb::AgentsChanged>;
     type WatchEventsStream = Answers<pb::EventHappened>;
+    type ReadLogStream = Answers<pb::LogPart>;
+
+    async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Answer<Self::ReadLogStream> {
+        let pb::ReadLogRequest { name, follow, tail, since_ms } = request.into_inner();
+        let Some(words) = self.instance.words.clone() else {
+            return Err(Status::failed_precondition(
+                "agents of this instance are processes: what they write is in their files",
+            ));
+        };
+        let since = since_ms.map(|since| i64::try_from(since.div_ceil(1000)).unwrap_or(i64::MAX));
+        let wanted = Wanted { follow, tail: tail.map(i64::from), since };
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        tokio::spawn(words::send(
+            (Arc::clone(&self.instance), words),
+            (id(&name)?, wanted),
+            sender,
+        ));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
 
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Answer<pb::Status> {
         let look = self.look().await?;
@@ -320,6 +342,16 @@ impl pb::runner_server::Runner for Service {
             let told = view.agent(&id, agent);
             pb::Agent { usage: used(told.pid), ..told }
         });
+        let (log_path, log_tail) = match (&self.instance.words, agent) {
+            (Some(words), Some(agent)) => {
+                (String::new(), words::tail(words, &id, agent.incarnation).await)
+            }
+            (Some(_), None) => (String::new(), Vec::new()),
+            (None, _) => {
+                let path = look.settings.log_dir.join(log_name(&id));
+                (path.display().to_string(), Vec::new())
+            }
+        };
         Ok(Response::new(pb::AgentDescription {
             agent: described,
             entity: Some(view.entity(&id)),
@@ -332,11 +364,8 @@ impl pb::runner_server::Runner for Service {
             limits: spec.map_or_else(String::new, |spec| spec.confinement.limits.to_string()),
             conditions: view.conditions(&id),
             events: told.into_iter().map(event).collect(),
-            log_path: if spec.is_some_and(|spec| spec.pod.is_some()) {
-                String::new()
-            } else {
-                look.settings.log_dir.join(log_name(&id)).display().to_string()
-            },
+            log_path,
+            log_tail,
         }))
     }
 

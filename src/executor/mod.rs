@@ -95,6 +95,11 @@ pub struct SpawnRequest {
     pub logs: logs::Policy,
     /// The entity's spawn tick, for the head of the log.
     pub incarnation: i64,
+    /// Restarts since the last run that was long enough, and in all: for a runner that takes it up
+    /// without having been there.
+    pub attempts: u32,
+    /// See `attempts`.
+    pub restarts: u64,
     /// Why it is started, in words, for the head of the log.
     pub reason: String,
 }

@@ -131,7 +131,7 @@ impl Exporter {
     }
 
     /// Never ends.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {

@@ -686,6 +686,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             log_dir: self.settings.log_dir.clone(),
             logs: self.settings.logs,
             incarnation: start.incarnation,
+            attempts: start.attempts,
+            restarts: self.observed.agents.get(id).map_or(0, |agent| agent.restarts),
             reason: start.why.to_string(),
         });
     }

@@ -1,7 +1,7 @@
 //! The state directory, and the lock by which one runner at a time has it.
 
 use std::fs::{self, DirBuilder, Metadata, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
     PermissionsExt as _,
@@ -19,8 +19,17 @@ use crate::files::trust::{self, Unsafe};
 const PRIVATE: u32 = 0o700;
 
 /// What runners keep there.
-const OWN: [&str; 7] =
-    ["lock", "journal", "journal.next", "events", "events.1", "control.sock", "world-port"];
+const OWN: [&str; 9] = [
+    "lock",
+    "journal",
+    "journal.next",
+    "events",
+    "events.1",
+    "control.sock",
+    "world-port",
+    "holder",
+    "holder.next",
+];
 
 /// A state directory that is ours until the process ends, whatever program it is by then.
 ///
@@ -102,6 +111,30 @@ impl Directory {
     pub fn hand_on(&self, yes: bool) -> io::Result<()> {
         let flags = if yes { FdFlags::empty() } else { FdFlags::CLOEXEC };
         Ok(fcntl_setfd(stdin(), flags)?)
+    }
+
+    /// Who has this directory, among all runners that there are: the machine's name, for people, and
+    /// what makes it unlike any other. It stays as long as the directory does.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    pub fn holder(&self) -> io::Result<String> {
+        let path = self.path.join("holder");
+        match fs::read_to_string(&path) {
+            Ok(written) if !written.trim().is_empty() => return Ok(written.trim().to_owned()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        let host = fs::read_to_string("/proc/sys/kernel/hostname")?;
+        let unique = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+        let holder = format!("{}_{}", host.trim(), unique.trim());
+        let next = self.path.join("holder.next");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        file.write_all(holder.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(next, path)?;
+        Ok(holder)
     }
 
     /// Where it is, with symbolic links resolved.

@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::mem;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use crate::executor::kubernetes::Notebook;
 use crate::executor::{Identity, Record};
 use crate::fault::{self, Point};
 use crate::plan::{Agent, Arrival, EntityId, Orders, Phase, RunId};
@@ -143,6 +144,8 @@ pub struct Journal {
     inner: Mutex<Inner>,
     /// Told when something could not be written.
     failed: Notify,
+    /// Where orders are written down for a successor on another machine.
+    notebook: OnceLock<Notebook>,
 }
 
 #[derive(Debug)]
@@ -198,7 +201,8 @@ impl Journal {
             };
         }
         let inner = Inner { path, memory, file: None, pending: Vec::new() };
-        let journal = Self { inner: Mutex::new(inner), failed: Notify::new() };
+        let journal =
+            Self { inner: Mutex::new(inner), failed: Notify::new(), notebook: OnceLock::new() };
         let written = journal.inner().write_anew();
         journal.report(&written);
         Ok((journal, damaged))
@@ -217,6 +221,31 @@ impl Journal {
         inner.memory = Memory { boot, orders, ..Memory::default() };
         let written = inner.write_anew();
         self.report(&written);
+    }
+
+    /// Goes on from another runner, which wrote down these orders: what is remembered of agents here
+    /// is from before it, and is forgotten. Without them, who is suspended here stays so.
+    pub fn succeed(&self, orders: Option<Orders>) {
+        let mut inner = self.inner();
+        let Memory { boot, next_run, .. } = inner.memory.clone();
+        let orders = orders.unwrap_or_else(|| inner.memory.lasting_orders());
+        inner.memory = Memory { boot, next_run, orders, ..Memory::default() };
+        let written = inner.write_anew();
+        self.report(&written);
+    }
+
+    /// From now on orders are written down there as well.
+    pub fn share_orders(&self, notebook: Notebook) {
+        let _ = self.notebook.set(notebook);
+        self.note_orders();
+    }
+
+    fn note_orders(&self) {
+        let Some(notebook) = self.notebook.get() else { return };
+        // It always can be: the keys of its maps are words.
+        if let Ok(text) = serde_json::to_string(&self.inner().memory.lasting_orders()) {
+            notebook.note(text);
+        }
     }
 
     /// Writes what could not be written once that works again. Runs until it is dropped.
@@ -290,6 +319,7 @@ impl Remember for Journal {
 
     fn orders(&self, orders: &Orders) {
         self.learn(Fact::Orders(orders.clone()));
+        self.note_orders();
     }
 
     fn commit(&self) {

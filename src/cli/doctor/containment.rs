@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::process;
 
 use super::Check;
+use crate::cli::begun::births;
 use crate::cli::file::Loaded;
 use crate::cli::limits::{walled, wanted};
-use crate::cli::reconcile::births;
 use crate::cli::settings::containment;
 use crate::executor::gate::{self, Births};
 use crate::executor::local::trial;

@@ -94,7 +94,7 @@ async fn show(args: &Args, client: Client) -> io::Result<()> {
     let link = Link { client, selector, messages: messages.clone(), wants: wanted.clone() };
     let mut tasks = JoinSet::new();
     tasks.spawn(link.clone().run());
-    tasks.spawn(follow::run(wanted, messages));
+    tasks.spawn(follow::run(link.client.clone(), wanted, messages));
     let mut state = State::new(args.sort_by);
     let mut ends = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()]
         .map(|kind| signal(kind))

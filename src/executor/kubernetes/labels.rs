@@ -14,3 +14,6 @@ pub(super) const ORIGIN: &str = "runner.dev/origin";
 
 /// The annotation that says why it was made.
 pub(super) const REASON: &str = "runner.dev/reason";
+
+/// The annotation that says to people what an object is for.
+pub(super) const ABOUT: &str = "runner.dev/about";

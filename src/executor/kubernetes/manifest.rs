@@ -83,6 +83,8 @@ fn identity(request: &SpawnRequest, maker: &Maker, name: &str) -> Result<Value, 
         template: written("RUNNER_TEMPLATE").to_owned(),
         arrival: if late { Arrival::Late } else { Arrival::First },
         spec: request.spec.clone(),
+        attempts: request.attempts,
+        restarts: request.restarts,
     };
     let origin = serde_json::to_string(&origin).map_err(|error| error.to_string())?;
     Ok(json!({

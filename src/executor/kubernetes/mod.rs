@@ -8,22 +8,31 @@
 //!
 //! A pod's name follows from the entity and its incarnation, so that there cannot be two; it is made
 //! by server-side apply, so that a request whose answer was lost can be made again; and it is deleted
-//! by its uid, so that no other one of its name ever is.
+//! by its uid, so that no other one of its name ever is. Of several runners of an instance the one
+//! that holds its Lease acts, and its hold is looked at before each write.
 
 mod api;
+mod cluster;
 mod labels;
+mod lead;
+mod lease;
 mod manifest;
 mod name;
+mod notebook;
 mod pods;
 mod seen;
+mod words;
 
 use tokio::sync::mpsc;
 
 use super::{Adoption, Event, Executor, RunId, SpawnRequest};
 use crate::plan::EntityId;
 
-pub use api::{Access, Cluster, ClusterError, Found};
+pub use api::{Access, ClusterError};
+pub use cluster::{Cluster, Found};
+pub use notebook::Notebook;
 pub use seen::{Origin, Seen, State, Uid};
+pub use words::{Unread, Wanted, Words};
 
 /// What the loop asks of the task.
 #[derive(Debug)]

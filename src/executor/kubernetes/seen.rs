@@ -59,6 +59,12 @@ pub struct Origin {
     pub arrival: Arrival,
     /// The agent.
     pub spec: AgentSpec,
+    /// How many agents of its entity had failed in a row when it was made.
+    #[serde(default)]
+    pub attempts: u32,
+    /// How many its entity had had before.
+    #[serde(default)]
+    pub restarts: u64,
 }
 
 impl Seen {

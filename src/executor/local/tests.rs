@@ -101,6 +101,8 @@ impl Rig {
             log_dir: self.path("logs"),
             logs: logs::Policy { max_bytes: None, keep: 0, max_total_bytes: None },
             incarnation: 7,
+            attempts: 0,
+            restarts: 0,
             reason: "a test".to_owned(),
         }
     }

@@ -22,6 +22,8 @@ fn request(manifest: Value, overrides: Value) -> SpawnRequest {
         log_dir: "logs".into(),
         logs: logs::Policy { max_bytes: None, keep: 1, max_total_bytes: None },
         incarnation: 3,
+        attempts: 0,
+        restarts: 0,
         reason: "the entity has no agent".to_owned(),
     }
 }

@@ -21,6 +21,8 @@ fn request(argv: &[&str], reason: &str) -> SpawnRequest {
         log_dir: "logs".into(),
         logs: FOREVER,
         incarnation: -1,
+        attempts: 0,
+        restarts: 0,
         reason: reason.to_owned(),
     }
 }

@@ -1,0 +1,326 @@
+//! A cluster, as one instance uses it: its pods, watched, and what is done about them.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::api::{Access, ClusterError, MANAGER, ask, clients, in_time, innermost};
+use super::lead::{Fence, Leadership};
+use super::lease::Standing;
+use super::manifest::{Maker, manifest};
+use super::notebook::{Notebook, ORDERS};
+use super::pods::{Answer, Call, Pods};
+use super::seen::{Origin, Seen, Uid};
+use super::words::Words;
+use super::{Order, labels, name};
+use crate::executor::Event;
+
+/// The most calls under way at once; the rate is bounded beside it.
+const MOST_CALLS: usize = 32;
+
+/// The first server that sends a list as a stream unless it is told not to.
+const STREAMS_LISTS: u32 = 34;
+
+/// A pod that was there at the start.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What it shows.
+    pub seen: Seen,
+    /// What it was made of, if that is written on it.
+    pub origin: Option<Origin>,
+}
+
+/// The pods of an instance, as they are told of. It lists them anew when it has lost the thread.
+type Watch = Pin<Box<dyn Stream<Item = Result<watcher::Event<Pod>, watcher::Error>> + Send>>;
+
+/// A cluster that this runner may act upon.
+pub struct Cluster {
+    pods: Api<Pod>,
+    owners: Api<ConfigMap>,
+    maker: Maker,
+    fence: Fence,
+    leadership: Leadership,
+    /// What the runner before was asked for, as it wrote that down.
+    kept: Option<String>,
+    watch: Watch,
+    sights: Pods,
+    found: Vec<Seen>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("maker", &self.maker).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Reaches the cluster for the instance of this name, waits until this runner leads it, and makes
+    /// sure of the object that its pods belong to. `me` is who this runner is, and nobody else is.
+    ///
+    /// # Errors
+    /// If that cannot be: for good where it says [`ClusterError::Config`] or
+    /// [`ClusterError::Refused`].
+    pub async fn reach(access: &Access, instance: &str, me: &str) -> Result<Self, ClusterError> {
+        let instance = name::instance(instance);
+        let fence = Fence::default();
+        let (direct, client) = clients(access, fence.clone()).await?;
+        let namespace =
+            access.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let info = in_time(client.apiserver_version()).await?;
+        let version = info.minor.trim_end_matches('+').parse().unwrap_or_default();
+        let owner = name::owner(&instance);
+        let lease = (owner.as_str(), me);
+        let leadership = Leadership::take(&direct, &namespace, lease, fence.clone()).await?;
+        let owners: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+        let made = own(&owners, &owner, &instance).await?;
+        let kept = made.data.and_then(|mut data| data.remove(ORDERS));
+        let maker = Maker { instance, owner: Uid(made.metadata.uid.unwrap_or_default()) };
+        let pods = Api::namespaced(client, &namespace);
+        let watch = Box::pin(watch(pods.clone(), &maker, version));
+        let (sights, found) = (Pods::default(), Vec::new());
+        Ok(Self { pods, owners, maker, fence, leadership, kept, watch, sights, found })
+    }
+
+    /// Whether no other runner led this instance since this one last did: what it remembers holds.
+    #[must_use]
+    pub fn resumed(&self) -> bool {
+        self.leadership.resumed()
+    }
+
+    /// What the runner before this one was asked for, as it [wrote it down](Notebook).
+    #[must_use]
+    pub fn kept(&self) -> Option<&str> {
+        self.kept.as_deref()
+    }
+
+    /// Returns when another runner leads this instance.
+    pub fn ousted(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut standing = self.leadership.standing();
+        async move {
+            if standing.wait_for(|standing| *standing == Standing::Ousted).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Where is written down what the runner was asked for.
+    #[must_use]
+    pub fn notebook(&self) -> Notebook {
+        Notebook::new(self.owners.clone(), name::owner(&self.maker.instance))
+    }
+
+    /// What its agents wrote.
+    #[must_use]
+    pub fn words(&self) -> Words {
+        Words::new(self.pods.clone(), self.maker.instance.clone())
+    }
+
+    /// All pods of the instance, as they are now. Nothing may be decided before that is known.
+    ///
+    /// # Errors
+    /// If the server does not say.
+    pub async fn find(&mut self) -> Result<Vec<Found>, ClusterError> {
+        let mut found = Vec::new();
+        loop {
+            let event = in_time(async {
+                self.watch.try_next().await.map_err(|error| kube::Error::Service(error.into()))
+            });
+            match event.await? {
+                Some(watcher::Event::Init) => found.clear(),
+                Some(watcher::Event::InitApply(pod)) => {
+                    if let Some(seen) = Seen::of(&pod, &self.maker.owner) {
+                        found.push(Found { origin: Seen::origin(&pod), seen });
+                    }
+                }
+                Some(watcher::Event::InitDone) | None => break,
+                Some(watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {}
+            }
+        }
+        self.found = found.iter().map(|found| found.seen.clone()).collect();
+        self.sights.listed(self.found.clone());
+        Ok(found)
+    }
+
+    /// Does what is ordered, and tells what happens. Ends with its orders.
+    pub(super) async fn keep(
+        mut self,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+        events: mpsc::UnboundedSender<Event>,
+    ) {
+        let mut listing = Vec::new();
+        let mut contact = Contact::default();
+        let mut calls: JoinSet<(String, Answer)> = JoinSet::new();
+        let mut waiting: VecDeque<Call> = VecDeque::new();
+        let mut delays: VecDeque<(Instant, String)> = VecDeque::new();
+        loop {
+            waiting.extend(self.sights.calls());
+            while calls.len() < MOST_CALLS
+                && let Some(call) = waiting.pop_front()
+            {
+                let (pods, owner) = (self.pods.clone(), self.maker.owner.clone());
+                calls.spawn(ask(pods, owner, self.fence.clone(), call));
+            }
+            for event in self.sights.events() {
+                // Who listens ends with us.
+                let _ = events.send(event);
+            }
+            let due = delays.iter().min_by_key(|(at, _)| *at).map(|(at, _)| *at);
+            let timer = async {
+                match due {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.heed(order, &events),
+                    None => return,
+                },
+                event = self.watch.next() => match event {
+                    Some(Ok(event)) => {
+                        contact.heard();
+                        self.sight(event, &mut listing);
+                    }
+                    Some(Err(error)) => contact.lost(&error),
+                    None => return,
+                },
+                Some(done) = calls.join_next() => match done {
+                    Ok((name, answer)) => {
+                        if let Answer::Unknown(why) = &answer {
+                            tracing::debug!(event = "cluster.call_failed", pod = %name, error = %why, "a call failed");
+                        }
+                        if let Some(delay) = self.sights.answered(&name, answer) {
+                            delays.push_back((Instant::now() + delay, name));
+                        }
+                    }
+                    Err(error) => warn!(%error, "a call to the cluster broke off"),
+                },
+                () = timer => {
+                    let now = Instant::now();
+                    delays.retain(|(at, name)| {
+                        let over = *at <= now;
+                        if over {
+                            self.sights.again(name);
+                        }
+                        !over
+                    });
+                }
+            }
+        }
+    }
+
+    fn heed(&mut self, order: Order, events: &mpsc::UnboundedSender<Event>) {
+        match order {
+            Order::Spawn(request) => match manifest(&request, &self.maker) {
+                Ok(manifest) => {
+                    let stem = name::stem(&self.maker.instance, &request.entity);
+                    self.sights.forget(&request.entity, &stem);
+                    self.sights.spawn(request.run, request.entity, manifest);
+                }
+                Err(error) => {
+                    let _ = events.send(Event::SpawnFailed { run: request.run, error });
+                }
+            },
+            Order::Adopt(run, uid) => {
+                let found = self.found.iter().find(|found| found.uid == uid).cloned();
+                if let Some(found) = found {
+                    self.sights.adopt(run, found);
+                }
+            }
+            Order::Terminate(run) => self.sights.terminate(run),
+            Order::Kill(run) => self.sights.kill(run),
+            Order::Forget(entity) => {
+                let stem = name::stem(&self.maker.instance, &entity);
+                self.sights.forget(&entity, &stem);
+            }
+        }
+    }
+
+    fn sight(&mut self, event: watcher::Event<Pod>, listing: &mut Vec<Seen>) {
+        let owner = &self.maker.owner;
+        match event {
+            watcher::Event::Init => listing.clear(),
+            watcher::Event::InitApply(pod) => listing.extend(Seen::of(&pod, owner)),
+            watcher::Event::InitDone => self.sights.listed(std::mem::take(listing)),
+            watcher::Event::Apply(pod) => {
+                if let Some(seen) = Seen::of(&pod, owner) {
+                    self.sights.applied(seen);
+                }
+            }
+            watcher::Event::Delete(pod) => {
+                if let Some(seen) = Seen::of(&pod, owner) {
+                    self.sights.deleted(seen);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the server was last heard.
+#[derive(Debug, Default)]
+struct Contact {
+    lost: bool,
+}
+
+impl Contact {
+    fn heard(&mut self) {
+        if std::mem::take(&mut self.lost) {
+            info!(event = "cluster.back", "the Kubernetes API server answers again");
+        }
+    }
+
+    fn lost(&mut self, error: &watcher::Error) {
+        if !std::mem::replace(&mut self.lost, true) {
+            let error = innermost(error);
+            warn!(
+                event = "cluster.lost",
+                %error,
+                "the Kubernetes API server does not answer; the agents run on, and none is started or stopped"
+            );
+        }
+    }
+}
+
+fn watch(
+    pods: Api<Pod>,
+    maker: &Maker,
+    version: u32,
+) -> impl Stream<Item = Result<watcher::Event<Pod>, watcher::Error>> + Send + use<> {
+    let selector = format!("{}={}", labels::INSTANCE, maker.instance);
+    let config = watcher::Config::default().labels(&selector);
+    let config = if version >= STREAMS_LISTS { config.streaming_lists() } else { config };
+    watcher(pods, config).default_backoff()
+}
+
+/// The object that all pods of an instance belong to.
+async fn own(
+    owners: &Api<ConfigMap>,
+    owner: &str,
+    instance: &str,
+) -> Result<ConfigMap, ClusterError> {
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": owner,
+            "labels": {
+                "app.kubernetes.io/managed-by": "runner",
+                labels::INSTANCE: instance,
+            },
+            "annotations": { labels::ABOUT:
+                "All agents of this instance belong to this object: they are deleted with it." },
+        },
+    });
+    let params = PatchParams::apply(MANAGER);
+    in_time(owners.patch(owner, &params, &Patch::Apply(&object))).await
+}
