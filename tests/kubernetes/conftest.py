@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not os.environ.get("KUBECONFIG"):
         raise pytest.UsageError("no cluster: use tests/kubernetes/run, or set KUBECONFIG")
     if not RUNNER_BIN.is_file():
-        raise pytest.UsageError("no static runner: tests/kubernetes/setup.sh, or set RUNNER_BIN")
+        raise pytest.UsageError("no runner: `cargo build`, or set RUNNER_BIN")
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +71,7 @@ def audit() -> Audit:
 
 @pytest.fixture(scope="session")
 def runner_image(kit: Kit | None) -> Image:
-    """The static `runner`, at /bin/runner."""
+    """`runner`, at /bin/runner."""
     return loaded(kit, images.runner())
 
 

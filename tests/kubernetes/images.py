@@ -42,9 +42,17 @@ class Image:
 
 
 def runner() -> Image:
-    """Nothing but the static `runner`, at /bin/runner."""
-    digest = digest_of(iter([("bin/runner", RUNNER_BIN)]))
-    return made("runner", digest, "--binary", str(RUNNER_BIN), command=[])
+    """`runner`, at /bin/runner, with the libraries that it is linked with, and nothing else."""
+    with scratch() as root:
+        program = Path(root, "bin", "runner")
+        program.parent.mkdir()
+        # Of a debug build nine parts in ten are symbols, which no test looks at.
+        subprocess.run(["strip", "-o", program, RUNNER_BIN], check=True)
+        libraries = sorted(linked([RUNNER_BIN]))
+        contents = [(str(shared).lstrip("/"), shared) for shared in libraries]
+        lay_out(root, contents)
+        digest = digest_of(iter([("bin/runner", program), *contents]))
+        return made("runner", digest, "--dir", root, command=[])
 
 
 def agents() -> Image:
@@ -54,11 +62,8 @@ def agents() -> Image:
     digest = digest_of(iter(contents))
     if (image := named("agents", digest)).file.exists():
         return image
-    with tempfile.TemporaryDirectory(dir=BUILD, prefix="root-") as root:
-        for inside, source in contents:
-            into = Path(root, inside)
-            into.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, into)
+    with scratch() as root:
+        lay_out(root, contents)
         interpreter = Path(sys.executable).resolve()
         Path(root, "bin").mkdir(exist_ok=True)
         Path(root, "bin", "python").symlink_to(interpreter)
@@ -93,6 +98,19 @@ def agents_contents() -> Iterator[tuple[str, Path]]:
         yield str(shared).lstrip("/"), shared
 
 
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """Where an image's files are put together."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=BUILD, prefix="root-")
+
+
+def lay_out(root: str, contents: list[tuple[str, Path]]) -> None:
+    for inside, source in contents:
+        into = Path(root, inside)
+        into.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, into)
+
+
 def library() -> Path:
     """Of the Python that this environment is made of."""
     return Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}))
@@ -112,9 +130,11 @@ def files(top: Path) -> Iterator[Path]:
 
 
 def linked(programs: list[Path]) -> set[Path]:
-    """The shared libraries that these are linked with, the loader among them."""
-    command = ["ldd", *map(str, programs)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    """The shared libraries that these are linked with, the loader among them: none of a static
+    one."""
+    done = subprocess.run(["ldd", *map(str, programs)], capture_output=True, text=True)
+    assert done.returncode == 0 or "not a dynamic executable" in done.stderr, done.stderr
+    said = done.stdout
     missing = re.findall(r"^\s+(\S+) => not found", said, re.M)
     assert not missing, f"not on this machine: {missing}"
     return {Path(found) for found in re.findall(r"(?:=>\s+|^\s+)(/\S+) \(0x", said, re.M)}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes what the Kubernetes suite needs under target/, beside what the interop suite does: the
-# official Python client, the static `runner`, and the images. Cheap when all of it is there.
+# official Python client. Cheap when it is there.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -18,16 +18,4 @@ if [ "$(cat "$build/packages/requirements.sha256" 2>/dev/null)" != "$wanted" ]; 
     "$python" -m pip install --quiet --disable-pip-version-check \
         --target "$build/packages" --requirement "$here/requirements.txt"
     echo "$wanted" >"$build/packages/requirements.sha256"
-fi
-
-# Static, as an image of it has nothing else in it; and barely optimized, as it has little to do.
-# A target directory of its own: other flags would have cargo build everything again, both ways.
-if [ -z "${RUNNER_BIN:-}" ]; then
-    (
-        cd "$here/../.."
-        RUSTFLAGS='-C target-feature=+crt-static' CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-            CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_STRIP=symbols \
-            cargo build --locked --release --bin runner --target x86_64-unknown-linux-gnu \
-            --target-dir "$build/static"
-    )
 fi
