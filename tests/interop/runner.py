@@ -137,8 +137,9 @@ class Runner:
         return took
 
     def survivors(self) -> list[int]:
-        """Everything alive that it started, by its log and by the token in their environment."""
-        groups = {line.pid for line in self.log.find(Ev.STARTED)}
+        """Everything alive that it started, by its log and by the token in their environment; of
+        agents that are pods there is neither."""
+        groups = {line.pid for line in self.log.find(Ev.STARTED) if "pid" in line.fields}
         alive = {pid for group in groups for pid in processes.in_group(group)}
         return sorted(alive | set(processes.bearing(self.token)))
 
