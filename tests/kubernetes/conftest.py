@@ -57,11 +57,12 @@ def namespace(cluster: Cluster, kit: Kit | None) -> Iterator[Namespace]:
 
 
 @pytest.fixture
-def components(kit: Kit | None, namespace: Namespace) -> Kit:
+def components(kit: Kit | None, cluster: Cluster) -> Iterator[Kit]:
     """The kit, for its components to be disturbed; all of them run again afterwards."""
     if kit is None:
         pytest.skip("NOT TESTED: the components of a cluster that is not the kit's")
-    return kit
+    yield kit
+    kit.restore(cluster.wait_answering)
 
 
 @pytest.fixture(scope="session")
