@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of what the files are.
 
+mod mounts;
 mod places;
 mod stamp;
 pub(crate) mod trust;

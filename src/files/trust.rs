@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
+use super::mounts;
 use crate::account;
 
 const GROUP_WRITES: u32 = 0o020;
@@ -133,7 +134,8 @@ fn writers(path: &Path, meta: &Metadata) -> Result<(), Unsafe> {
     Ok(())
 }
 
-/// Who may write into a directory may put another file in the place of one, unless it is sticky.
+/// Who may write into a directory may put another file in the place of one, unless it is sticky, or
+/// nobody writes there at all.
 fn directory_of(file: &Path) -> Result<(), Unsafe> {
     let dir = match file.parent() {
         Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
@@ -145,10 +147,13 @@ fn directory_of(file: &Path) -> Result<(), Unsafe> {
     if meta.mode() & STICKY != 0 {
         return Ok(());
     }
-    writers(dir, &meta).map_err(|why| Unsafe {
-        problem: format!("{}: {} could be replaced", why.problem, file.display()),
-        ..why
-    })
+    match writers(dir, &meta) {
+        Err(why) if !mounts::is_read_only(dir) => Err(Unsafe {
+            problem: format!("{}: {} could be replaced", why.problem, file.display()),
+            ..why
+        }),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Whether others than its owner and root could have written there.

@@ -84,6 +84,47 @@ fn a_live_configuration_that_others_could_have_written_is_not_taken() {
     runner.stop();
 }
 
+/// As a kubelet makes the volume of a ConfigMap: of mode 0777, with links, and read-only where the pod
+/// sees it.
+const VOLUME: &str = r#"
+    set -e
+    mkdir node pod
+    mount -t tmpfs none node
+    mkdir node/..1
+    cp runner.toml node/..1/
+    ln -s ..1 node/..data
+    ln -s ..data/runner.toml node/runner.toml
+    chmod 777 node
+    mount --bind node pod
+    mount -o remount,bind,ro pod
+    ! "$0" validate --config pod/runner.toml
+    umount node
+    "$0" validate --config pod/runner.toml
+    mount -o remount,bind,rw pod
+    ! "$0" validate --config pod/runner.toml
+"#;
+
+#[test]
+fn a_configuration_where_nobody_can_write_is_believed_whatever_the_mode_says() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("runner.toml"), config(1)).unwrap();
+    let in_namespace = |words: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount"]).args(words);
+        command.current_dir(dir.path()).output()
+    };
+    if !in_namespace(&["true"]).is_ok_and(|output| output.status.success()) {
+        eprintln!("NOT TESTED: a read-only volume, as no mount namespace can be made here");
+        return;
+    }
+    let shell = ["sh", "-c", VOLUME, env!("CARGO_BIN_EXE_runner")];
+    let output = in_namespace(&shell).unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output).matches("could be replaced").count(), 2, "{}", said(&output));
+    let accepted = "pod/runner.toml: ok, 1 templates\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), accepted);
+}
+
 /// What a runner says that does not begin, and its exit code.
 fn begin(dir: &Path) -> (Option<i32>, String) {
     fs::write(dir.join("runner.toml"), config(1)).unwrap();
