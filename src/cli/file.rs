@@ -10,8 +10,7 @@ use clap_complete::ArgValueCompleter;
 
 use super::logging::colour;
 use super::{Ending, candidates, fail, limits, say};
-use crate::config::{self, Config, LoadError, Overrides, ServerName};
-use crate::plan::Enforceable;
+use crate::config::{self, Config, LoadError, OnExit, Overrides, ServerName};
 
 /// Which configuration.
 #[derive(Clone, Debug, Args)]
@@ -39,6 +38,9 @@ pub(super) struct Instead {
     /// The working directory of agents; wins over `runner.agents_dir`.
     #[arg(long, value_name = "DIR")]
     agents_dir: Option<PathBuf>,
+    /// What becomes of the agents when it is told to stop; wins over `runner.on_exit`.
+    #[arg(long, value_enum)]
+    on_exit: Option<OnExit>,
 }
 
 /// A configuration, and where it came from.
@@ -109,13 +111,22 @@ impl Instead {
 
     /// The same, but for what depends on what this machine can enforce.
     pub(super) fn load_untried(self, path: PathBuf) -> Result<Loaded, Ending> {
-        let Self { server, log_dir, state_dir, agents_dir } = self;
-        let enforceable = Enforceable::default();
-        let running = None;
-        let overrides = Overrides { server, log_dir, state_dir, agents_dir, enforceable, running };
-        let config::Loaded { config, bytes } = config::load(&path, &overrides).map_err(refuse)?;
-        Ok(Loaded { path, overrides, config, bytes })
+        let Self { server, log_dir, state_dir, agents_dir, on_exit } = self;
+        let said =
+            Overrides { server, log_dir, state_dir, agents_dir, on_exit, ..Overrides::default() };
+        load(path, said)
     }
+}
+
+/// Reads and checks a file that is for another machine. If that fails, it was said why, and nothing
+/// else is to be done.
+pub(super) fn load_for_elsewhere(path: PathBuf) -> Result<Loaded, Ending> {
+    load(path, Overrides { elsewhere: true, ..Overrides::default() })
+}
+
+fn load(path: PathBuf, overrides: Overrides) -> Result<Loaded, Ending> {
+    let config::Loaded { config, bytes } = config::load(&path, &overrides).map_err(refuse)?;
+    Ok(Loaded { path, overrides, config, bytes })
 }
 
 /// The file that the user means.

@@ -9,14 +9,16 @@ use super::section::{Fallback, Found, Section, Source};
 use super::server::ServerName;
 use crate::credentials::{CredentialError, Credentials, Identity, Tls, bearer};
 
-/// As the section says, for this world. What the files hold is looked at, and not kept.
-pub(super) fn read(runner: &Section<'_>, server: &Found<ServerName>) -> Credentials {
+/// As the section says, for this world. What the files hold is looked at if they are `here`, and not
+/// kept.
+pub(super) fn read(runner: &Section<'_>, server: &Found<ServerName>, here: bool) -> Credentials {
     let tls_span = runner.key_span("tls");
-    let tls = tls(runner, tls_span.as_ref(), &server.value);
+    let tls = tls(runner, tls_span.as_ref(), (&server.value, here));
     let token_file = runner.path("token_file", Fallback::nothing("token"));
     let insecure = runner.flag("insecure", false);
     let token_span = token_file.span().cloned();
-    if let Some(span) = token_span.as_ref().filter(|_| !token_file.value.as_os_str().is_empty()) {
+    let is_named = !token_file.value.as_os_str().is_empty();
+    if let Some(span) = token_span.as_ref().filter(|_| here && is_named) {
         note(runner, span, "token_file", bearer(&token_file.value).err());
     }
     let asked = Asked { tls: tls_span, token: token_span, insecure };
@@ -95,7 +97,11 @@ fn plaintext(runner: &Section<'_>, server: &Found<ServerName>) {
     ));
 }
 
-fn tls(runner: &Section<'_>, span: Option<&Span>, server: &ServerName) -> Option<Tls> {
+fn tls(
+    runner: &Section<'_>,
+    span: Option<&Span>,
+    (server, here): (&ServerName, bool),
+) -> Option<Tls> {
     let section = runner.table("tls", Table::Tls);
     let file = |key, example: &'static str| section.path(key, Fallback::nothing(example));
     let (ca, cert, key) = (file("ca", "ca.pem"), file("cert", "cert.pem"), file("key", "key.pem"));
@@ -109,29 +115,14 @@ fn tls(runner: &Section<'_>, span: Option<&Span>, server: &ServerName) -> Option
             section.sink.note(Mistake::at(span, title).label("half of a pair").help(help));
         }
     }
-    let (ca_span, cert_span, key_span) =
-        (ca.span().cloned(), cert.span().cloned(), key.span().cloned());
     let pair = place(&cert).zip(place(&key));
     let whole = Tls {
         ca: place(&ca),
         identity: pair.map(|(cert, key)| Identity { cert, key }),
         server_name: server_name.span().map(|_| server_name.value.clone()),
     };
-    // Each by itself, so that each mistake has its place.
-    if let (Some(span), Some(ca)) = (&ca_span, &whole.ca) {
-        let alone = Tls { ca: Some(ca.clone()), ..Tls::default() };
-        note(&section, span, "ca", alone.client().err());
-    }
-    if let (Some(cert_span), Some(key_span), Some(identity)) =
-        (&cert_span, &key_span, &whole.identity)
-    {
-        match identity.check() {
-            Ok(()) => {}
-            Err((about, error)) if about == identity.key => {
-                note(&section, key_span, "key", Some(error));
-            }
-            Err((_, error)) => note(&section, cert_span, "cert", Some(error)),
-        }
+    if here {
+        look_at(&section, &whole, [&ca, &cert, &key].map(Found::span));
     }
     if let (ServerName::Address(address), Err(_)) = (server, named(&whole, server)) {
         let place = server_name.span().or(span)?;
@@ -144,6 +135,23 @@ fn tls(runner: &Section<'_>, span: Option<&Span>, server: &ServerName) -> Option
         section.sink.note(Mistake::at(place, title).help(help));
     }
     Some(whole)
+}
+
+/// Notes what is wrong with the files: each by itself, so that each mistake has its place.
+fn look_at(section: &Section<'_>, whole: &Tls, [ca, cert, key]: [Option<&Span>; 3]) {
+    if let (Some(span), Some(ca)) = (ca, &whole.ca) {
+        let alone = Tls { ca: Some(ca.clone()), ..Tls::default() };
+        note(section, span, "ca", alone.client().err());
+    }
+    if let (Some(cert), Some(key), Some(identity)) = (cert, key, &whole.identity) {
+        match identity.check() {
+            Ok(()) => {}
+            Err((about, error)) if about == identity.key => {
+                note(section, key, "key", Some(error));
+            }
+            Err((_, error)) => note(section, cert, "cert", Some(error)),
+        }
+    }
 }
 
 fn named(tls: &Tls, server: &ServerName) -> Result<(), CredentialError> {

@@ -47,6 +47,7 @@ use crate::world::Definition;
 
 pub use document::{explain, parse, parse_world};
 pub use effective::{Effective, EffectiveTable, Origin, Setting};
+pub use kubernetes::is_namespace;
 pub use load::{LoadError, Loaded, explain_read, load, load_world, read_again};
 pub use locate::{NotFound, known, locate};
 pub use mistakes::{Mistakes, Place};
@@ -128,7 +129,7 @@ pub struct Hooks {
 }
 
 /// What a graceful end of the runner does with the agents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OnExit {
     /// Stops them.
     #[default]
@@ -183,8 +184,13 @@ pub struct Overrides {
     pub state_dir: Option<PathBuf>,
     /// In place of `runner.agents_dir`.
     pub agents_dir: Option<PathBuf>,
+    /// In place of `runner.on_exit`.
+    pub on_exit: Option<OnExit>,
     /// Which limits the file may ask for.
     pub enforceable: Enforceable,
+    /// Whether the file is for another machine: certificates, keys and tokens that it names are not
+    /// looked for on this one.
+    pub elsewhere: bool,
     /// What agents are already: a file that would have them be something else is refused. None: no
     /// runner runs.
     pub running: Option<ExecutorKind>,

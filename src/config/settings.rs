@@ -48,7 +48,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     let discovery = root.table("discovery", Table::Discovery);
     let definition = demo::definition(root);
     let server = server(&runner, overrides);
-    let credentials = credentials::read(&runner, &server);
+    let credentials = credentials::read(&runner, &server, !overrides.elsewhere);
     let server = match server.value {
         ServerName::Embedded => Server::Embedded(definition),
         ServerName::Address(address) => Server::Address(address),
@@ -92,7 +92,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         hooks: hooks::read(root),
         name: name(&runner),
         state_dir,
-        on_exit: on_exit(&runner),
+        on_exit: on_exit(&runner, overrides.on_exit),
         executor,
         containment: containment(&runner, &inherited.host),
         connection_timeout: runner.millis("connection_timeout_ms", 1, 30_000).value,
@@ -123,9 +123,13 @@ fn name(runner: &Section<'_>) -> Option<String> {
     Some(name.value)
 }
 
-fn on_exit(runner: &Section<'_>) -> OnExit {
+fn on_exit(runner: &Section<'_>, said: Option<OnExit>) -> OnExit {
     let known = [("stop", OnExit::Stop), ("leave", OnExit::Leave)];
-    runner.choice("on_exit", &known, OnExit::default()).value
+    let in_file = runner.choice("on_exit", &known, OnExit::default());
+    match known.into_iter().find(|(_, on_exit)| Some(*on_exit) == said) {
+        Some((word, said)) => runner.instead("on_exit", said, word).value,
+        None => in_file.value,
+    }
 }
 
 fn containment(runner: &Section<'_>, host: &Host<'_>) -> Containment {

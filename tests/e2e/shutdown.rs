@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use super::control::{said, verb};
 use super::harness::{Runner, entities, eventually, misbehave};
+use super::scripted::{Scripted, controllable};
 
 fn config(count: usize, grace_ms: u64, args: &str) -> String {
     let ids: Vec<_> = (0..count).map(|n| format!("e{n}")).collect();
@@ -43,6 +44,30 @@ fn who_holds_the_end_up_is_named_in_the_log_and_by_stop() {
     assert_eq!((&told["reason"], &told["count"]), (&"SIGKILL in 2s".into(), &5.into()));
     assert_eq!(words, "waiting for e0, e1, e2 and 2 more: SIGKILL in 2s\n");
     assert_eq!(code, Some(0));
+}
+
+#[test]
+fn what_the_command_line_says_of_the_end_wins_over_the_file_also_when_that_is_read_anew() {
+    let world = Scripted::start(vec![controllable("alice")]);
+    let config = |version: usize| {
+        format!(
+            "[runner]\nserver = \"{}\"\non_exit = \"stop\"\n[agents.default]\ncommand = [{:?}]\n\
+             env = {{ VERSION = \"{version}\" }}\n",
+            world.address,
+            misbehave()
+        )
+    };
+    let mut runner = Runner::start_with(&config(1), &["--on-exit", "leave"]);
+    runner.pids(0, &["alice"]);
+    let mark = runner.process.mark();
+    runner.save(&config(2));
+    let alice = runner.pids(mark, &["alice"]);
+    runner.process.signal(Signal::TERM);
+    assert_eq!(runner.process.ended(), Some(0));
+    assert_eq!(runner.agent_pids(), alice.into_iter().collect());
+    runner.start_again();
+    assert_eq!(runner.process.event_of_all(0, "runner.resumed")["adopted"], 1);
+    runner.stop();
 }
 
 #[test]

@@ -111,6 +111,22 @@ fn what_the_command_line_says_obeys_the_same_rule() {
 }
 
 #[test]
+fn files_of_another_machine_are_not_looked_for() {
+    let text = format!(
+        "[runner]\n{REMOTE}\ntls = {{ ca = '/no/ca', cert = '/no/cert', key = '/no/key' }}\n\
+         token_file = '/no/token'"
+    );
+    assert_eq!(brief(&text).len(), 3);
+    let elsewhere = Overrides { elsewhere: true, ..Overrides::default() };
+    let credentials = parse("test", &text, &elsewhere).unwrap().credentials;
+    assert_eq!(credentials.token_file.as_deref(), Some(Path::new("/no/token")));
+    assert_eq!(credentials.tls.unwrap().ca.as_deref(), Some(Path::new("/no/ca")));
+    // What needs no file is.
+    let half = format!("[runner]\n{REMOTE}\ntls = {{ cert = '/no/cert' }}");
+    parse("test", &half, &elsewhere).unwrap_err();
+}
+
+#[test]
 fn mistakes_about_credentials_have_their_places() {
     let files = Files::new();
     let tls = |inside: &str| format!("{REMOTE}\ntls = {{ {inside} }}");

@@ -1,7 +1,7 @@
 //! What holds, and where it comes from.
 
 use super::*;
-use crate::config::{Effective, Origin, ServerName, explain};
+use crate::config::{Effective, OnExit, Origin, ServerName, explain};
 
 fn explained(text: &str, overrides: &Overrides) -> Effective {
     explain("configs/test.toml", text, overrides).unwrap_or_else(|wrong| panic!("{wrong}")).1
@@ -83,6 +83,7 @@ fn each_value_has_an_origin() {
     let overrides = Overrides {
         server: Some(ServerName::Embedded),
         agents_dir: Some("/agents".into()),
+        on_exit: Some(OnExit::Leave),
         ..Overrides::default()
     };
     let told = explained(text, &overrides);
@@ -91,6 +92,7 @@ fn each_value_has_an_origin() {
         "server = \"embedded\" # command line",
         "log_dir = \"l\" # 2:11",
         "agents_dir = \"/agents\" # command line",
+        "on_exit = \"leave\" # command line",
         "auto_discover = true # default",
     ] {
         assert!(runner.contains(&line.to_owned()), "{line} in {runner:#?}");

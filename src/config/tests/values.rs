@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::config::keys::Table;
 use crate::config::locate::locate_in;
-use crate::config::{Server, ServerName, parse_world};
+use crate::config::{OnExit, Server, ServerName, parse_world};
 use crate::plan::{Launch, Launcher, Spawn};
 
 #[test]
@@ -65,11 +65,13 @@ fn the_command_line_wins() {
         server: Some("[::1]:7".parse().unwrap()),
         log_dir: Some("elsewhere".into()),
         agents_dir: Some("/agents".into()),
+        on_exit: Some(OnExit::Stop),
         ..Overrides::default()
     };
     let config = parse("test", EVERYTHING, &overrides).unwrap();
     assert_eq!(config.server, Server::Address("[::1]:7".into()));
     assert_eq!(config.log_dir, Path::new("elsewhere"));
+    assert_eq!(config.on_exit, OnExit::Stop);
     let cwds: Vec<&Path> = config.rules.templates.iter().map(|it| it.cwd.as_path()).collect();
     assert_eq!(cwds, ["/agents/zoe", "/srv/agents", "/agents"].map(Path::new));
     let embedded = Overrides { server: Some(ServerName::Embedded), ..Overrides::default() };
