@@ -12,6 +12,7 @@ mod console;
 mod describe;
 mod doctor;
 mod events;
+mod export;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -80,6 +81,8 @@ enum Verb {
     Doctor(doctor::Args),
     /// Show the configuration with all defaults, and where each value comes from.
     Config(config::Args),
+    /// Print what runs this runner somewhere else.
+    Export(export::Args),
     /// Print the JSON Schema of the configuration file.
     Schema(schema::Args),
     /// Print what a shell needs to complete command lines, with the names of agents.
@@ -131,7 +134,8 @@ impl Verb {
             Self::World(_) | Self::Agent(_) => "info",
             // What is tried is told of in the report.
             Self::Doctor(_) => "off",
-            Self::Schema(_)
+            Self::Export(_)
+            | Self::Schema(_)
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Get(_)
@@ -233,6 +237,7 @@ pub fn main() -> ExitCode {
         Verb::Validate(args) => validate::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Config(args) => config::run(args),
+        Verb::Export(args) => export::run(args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -14,6 +14,7 @@ use super::section::{Fallback, Found, Section, Word};
 use super::{Cluster, ExecutorKind};
 
 pub(super) use manifest::template;
+pub use syntax::is_dns_label as is_namespace;
 
 /// What runs agents in pods.
 pub(super) const LAUNCHER: [&str; 2] = ["python", "-m"];

@@ -80,7 +80,8 @@ impl FromStr for ServerName {
 
 impl ServerName {
     /// Whether nothing that is said to it leaves this machine.
-    pub(super) fn is_here(&self) -> bool {
+    #[must_use]
+    pub fn is_here(&self) -> bool {
         let Self::Address(address) = self else { return true };
         let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
         let bare = host.trim_start_matches('[').trim_end_matches(']');

@@ -14,6 +14,7 @@ mod control;
 mod damage;
 mod demo;
 mod doctor;
+mod export;
 mod faults;
 mod full_disk;
 mod harness;

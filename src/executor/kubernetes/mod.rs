@@ -30,6 +30,7 @@ use crate::plan::EntityId;
 
 pub use api::{Access, ClusterError};
 pub use cluster::{Cluster, Found};
+pub use name::Names;
 pub use notebook::Notebook;
 pub use seen::{Origin, Seen, State, Uid};
 pub use words::{Unread, Wanted, Words};

@@ -2,6 +2,25 @@
 
 use crate::plan::EntityId;
 
+/// What the objects of an instance are called in a cluster, other than its pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The instance itself: a value of a label.
+    pub instance: String,
+    /// The ConfigMap that all its pods belong to, and the Lease of the runner that leads. It holds no
+    /// dot.
+    pub owner: String,
+}
+
+impl Names {
+    /// Those of the instance of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let instance = instance(name);
+        Self { owner: owner(&instance), instance }
+    }
+}
+
 /// The longest name of a pod that also is a host's name.
 const NAME_MAX: usize = 63;
 
@@ -114,5 +133,8 @@ mod tests {
         assert_ne!(instance("Foraging"), instance("FORAGING"));
         assert!(instance(&"long".repeat(40)).len() <= 36);
         assert!(!instance("日本").is_empty());
+        let Names { instance, owner } = Names::of("For.aging");
+        assert_eq!(owner, format!("runner-{instance}"));
+        assert!(!owner.contains('.'), "{owner}");
     }
 }
