@@ -260,6 +260,25 @@ def test_pods_do_not_become_processes_in_a_running_instance(
     assert shared.uids() == before
 
 
+def test_a_new_incarnation_gets_a_pod_when_that_of_the_old_one_is_gone(
+    tmp_path: Path, namespace: Namespace, audit: Audit, runner_image: Image
+) -> None:
+    """The one way to a pod of another name for the same entity."""
+    with World() as world:
+        world.add("ann", spawn_tick=1)
+        config = in_pods(namespace, world.address, runner_image)
+        with Instance(tmp_path / "pods", namespace, config) as pods:
+            pods.wait_started("ann")
+            mark, old = pods.runner.mark(), pods.pod("ann").metadata.name
+            world.remove("ann")
+            world.add("ann", spawn_tick=2)
+            (started,) = pods.wait_started("ann", since=mark)
+            assert started.fields["pod"] != old
+            namespace.wait_gone(old)
+            assert pods.pod("ann").metadata.name == started.fields["pod"]
+            pods.assert_nobody_doubled(audit)
+
+
 def test_a_local_instance_beside_it_and_each_stops_its_own(
     tmp_path: Path, namespace: Namespace, audit: Audit, runner_image: Image
 ) -> None:
