@@ -71,17 +71,17 @@ fn namespace(text: &str) -> Result<String, String> {
     Err("write up to 63 small letters, digits and dashes, such as `agents`".to_owned())
 }
 
-pub(super) fn run(args: Args) -> Ending {
-    let Target::Kubernetes(args) = args.target;
+pub(super) fn run(args: &Args) -> Ending {
+    let Target::Kubernetes(args) = &args.target;
     match export(args) {
         Ok(()) => Ending::Done,
         Err(ending) => ending,
     }
 }
 
-fn export(args: ClusterArgs) -> Result<(), Ending> {
+fn export(args: &ClusterArgs) -> Result<(), Ending> {
     let loaded = load_for_elsewhere(locate(&args.config)?)?;
-    let deployed = Deployed::new(&loaded, &args).map_err(|error| {
+    let deployed = Deployed::new(&loaded, args).map_err(|error| {
         say(format_args!("error: {error}"));
         Ending::Wrong
     })?;

@@ -237,7 +237,7 @@ pub fn main() -> ExitCode {
         Verb::Validate(args) => validate::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Config(args) => config::run(args),
-        Verb::Export(args) => export::run(args),
+        Verb::Export(args) => export::run(&args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

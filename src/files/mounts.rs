@@ -62,16 +62,8 @@ fn path(written: &str) -> PathBuf {
     while let Some((first, after)) = rest.split_first() {
         let octal = after.get(..3).filter(|_| *first == b'\\');
         let number = octal.and_then(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 8).ok());
-        match (number, after.get(3..)) {
-            (Some(number), Some(after)) => {
-                bytes.push(number);
-                rest = after;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
+        bytes.push(number.unwrap_or(*first));
+        rest = if number.is_some() { after.get(3..).unwrap_or_default() } else { after };
     }
     PathBuf::from(OsString::from_vec(bytes))
 }
