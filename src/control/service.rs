@@ -16,7 +16,7 @@ use super::explain::{MOST, explain};
 use super::feed::{Feed, difference, look};
 use super::preview::preview;
 use super::selector::{is_pattern, selects, too_much};
-use super::status::{View, has_none, policy};
+use super::status::{View, cluster_condition, has_none, policy};
 use super::{Ask, Instance, words};
 use crate::clock::wall_time;
 use crate::events::{Record, read};
@@ -58,7 +58,10 @@ impl Service {
     /// Adds to what the loop knows of itself.
     fn about(&self, status: pb::Status) -> pb::Status {
         let instance = &self.instance;
+        let mut conditions = status.conditions;
+        conditions.extend(instance.words.as_ref().map(cluster_condition));
         pb::Status {
+            conditions,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             name: instance.name.clone(),

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use itertools::Itertools as _;
 
 use crate::clock::wall_time;
+use crate::executor::kubernetes::Words;
 use crate::plan::membership::Member;
 use crate::plan::{
     Agent, Arrival, EntityId, Intent, Lease, Membership, Pending, Phase, Place, RestartPolicy,
@@ -30,6 +31,17 @@ pub(crate) struct View<'a> {
     pub(super) look: &'a Look,
     /// Milliseconds since 1970, at the time of the look.
     now_ms: i64,
+}
+
+/// Whether the cluster of pods answers.
+pub(super) fn cluster_condition(words: &Words) -> pb::Condition {
+    match words.trouble() {
+        None => condition("ClusterReachable", true, "Answers", String::new()),
+        Some(why) => {
+            let message = format!("{why}; the agents run on, and none is started or stopped");
+            condition("ClusterReachable", false, "Silent", message)
+        }
+    }
 }
 
 impl<'a> View<'a> {

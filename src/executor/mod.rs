@@ -69,6 +69,11 @@ pub trait Executor {
     /// What is left of the ended agents of an entity is not needed any more.
     fn forget(&self, _: &EntityId) {}
 
+    /// Returns once what was ordered of agents that have ended is done, or will not be soon.
+    fn finish(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Gives up all agents, for a successor in this very process. What was told was told before
     /// this returns; what happens after it is told to nobody, and left for the successor to see.
     fn give_up(&self);

@@ -15,7 +15,7 @@ use super::pace::Pace;
 use super::reason::{
     Change, ForgetReason, Pending, StartReason, StopReason, Throttle, WorldReason,
 };
-use super::restart::{Conclusion, attempts_after, conclude};
+use super::restart::{Conclusion, after_loss, attempts_after, conclude};
 use super::rollout::{Tally, Turn};
 use super::run::RunId;
 use super::template::{AgentSpec, RestartPolicy};
@@ -398,7 +398,11 @@ impl<'a> Draft<'a> {
         let since = contact.disrupted.map_or(ended.at, |disrupted| disrupted.max(ended.at));
         let back = contact.answers_since(since);
         // An agent that ends at once must not be started as fast as a flapping world answers.
-        let due = if back { ended.started + backoff.initial } else { retry_at };
+        let due = match (back, reason) {
+            (true, WorldReason::Lost) => after_loss(agent, ended, backoff),
+            (true, _) => ended.started + backoff.initial,
+            (false, _) => retry_at,
+        };
         if self.now < due {
             return if back { Step::Wake(due) } else { Step::AwaitAnswer(Some(due)) };
         }

@@ -8,6 +8,7 @@ use super::observed::{Agent, Ended, Outcome};
 use super::reason::{EndReason, WorldReason};
 use super::run::Exit;
 use super::template::{Backoff, RestartPolicy};
+use super::time::Time;
 
 /// What follows from the end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,21 @@ pub fn conclude(
         return Conclusion::Failed(EndReason::TooManyAttempts(attempts));
     }
     Conclusion::Again { attempt: attempts + 1, delay: delay(backoff, attempts) }
+}
+
+/// When a run may follow one that the cluster took away. At once, where that is rare; if it goes on,
+/// each time twice as long after it as the last time.
+#[must_use]
+pub fn after_loss(agent: &Agent, ended: &Ended, backoff: &Backoff) -> Time {
+    let is_loss = |ended: &&Ended| matches!(ended.how, Outcome::Exit(Exit::Lost(_)));
+    let before = agent.last_end.as_deref().filter(is_loss);
+    match before.filter(|_| ended.at - ended.started < backoff.reset) {
+        Some(before) => {
+            let last = ended.started - before.at;
+            ended.at + last.saturating_mul(2).max(backoff.initial).min(backoff.max)
+        }
+        None => ended.started + backoff.initial,
+    }
 }
 
 /// The attempts that count after a run: none, if it was long enough.

@@ -219,6 +219,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             self.world.rest(settled && !self.hangs_on_answer);
             self.changes.send_modify(|changes| *changes += 1);
             if self.intent != Intent::Run && self.observed.agents.is_empty() {
+                self.executor.finish().await;
                 return self.intent;
             }
             let mut wake = self.wait().await;

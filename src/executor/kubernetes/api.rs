@@ -88,7 +88,12 @@ pub(super) async fn clients(
 struct Expired;
 
 /// What a call about one pod comes to.
-pub(super) async fn ask(pods: Api<Pod>, owner: Uid, fence: Fence, call: Call) -> (String, Answer) {
+pub(super) async fn ask(
+    pods: Api<Pod>,
+    owners: Vec<Uid>,
+    fence: Fence,
+    call: Call,
+) -> (String, Answer) {
     // What is not answered when the lease is over is given up, so that it is not heard much later.
     let write = CALL.min(fence.left() + WRITE_AFTER);
     match call {
@@ -99,7 +104,7 @@ pub(super) async fn ask(pods: Api<Pod>, owner: Uid, fence: Fence, call: Call) ->
             let answer = answer(made, |pod| {
                 let other =
                     || Answer::Refused("what was made is not what was asked for".to_owned());
-                Seen::of(&pod, &owner).map_or_else(other, Answer::Pod)
+                Seen::of(&pod, &owners).map_or_else(other, Answer::Pod)
             });
             (manifest.name, answer)
         }
@@ -117,7 +122,7 @@ pub(super) async fn ask(pods: Api<Pod>, owner: Uid, fence: Fence, call: Call) ->
         }
         Call::Look { name } => {
             let looked = timeout(CALL, pods.get(&name)).await;
-            let shown = |pod| Seen::of(&pod, &owner).map_or(Answer::Foreign, Answer::Pod);
+            let shown = |pod| Seen::of(&pod, &owners).map_or(Answer::Foreign, Answer::Pod);
             (name, in_doubt(answer(looked, shown)))
         }
     }

@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -20,10 +20,11 @@ use super::lease::Standing;
 use super::manifest::{Maker, manifest};
 use super::notebook::{Notebook, ORDERS};
 use super::pods::{Answer, Call, Pods};
-use super::seen::{Origin, Seen, Uid};
-use super::words::Words;
+use super::seen::{Origin, Seen};
+use super::words::{Silence, Words};
 use super::{Order, labels, name};
 use crate::executor::Event;
+use crate::plan::{Exit, Loss};
 
 /// The most calls under way at once; the rate is bounded beside it.
 const MOST_CALLS: usize = 32;
@@ -53,6 +54,7 @@ pub struct Cluster {
     /// What the runner before was asked for, as it wrote that down.
     kept: Option<String>,
     watch: Watch,
+    contact: Contact,
     sights: Pods,
     found: Vec<Seen>,
 }
@@ -78,17 +80,28 @@ impl Cluster {
             access.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
         let info = in_time(client.apiserver_version()).await?;
         let version = info.minor.trim_end_matches('+').parse().unwrap_or_default();
-        let owner = name::owner(&instance);
-        let lease = (owner.as_str(), me);
+        let lease = name::owner(&instance);
+        let lease = (lease.as_str(), me);
         let leadership = Leadership::take(&direct, &namespace, lease, fence.clone()).await?;
         let owners: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
-        let made = own(&owners, &owner, &instance).await?;
+        let made = own(owners.clone(), instance.clone()).await?;
         let kept = made.data.and_then(|mut data| data.remove(ORDERS));
-        let maker = Maker { instance, owner: Uid(made.metadata.uid.unwrap_or_default()) };
+        let mut maker = Maker { instance, owners: Vec::new() };
+        maker.belong_to(made.metadata.uid);
         let pods = Api::namespaced(client, &namespace);
-        let watch = Box::pin(watch(pods.clone(), &maker, version));
-        let (sights, found) = (Pods::default(), Vec::new());
-        Ok(Self { pods, owners, maker, fence, leadership, kept, watch, sights, found })
+        let watch = Box::pin(watched(pods.clone(), &maker, version));
+        Ok(Self {
+            pods,
+            owners,
+            maker,
+            fence,
+            leadership,
+            kept,
+            watch,
+            contact: Contact::default(),
+            sights: Pods::default(),
+            found: Vec::new(),
+        })
     }
 
     /// Whether no other runner led this instance since this one last did: what it remembers holds.
@@ -119,10 +132,11 @@ impl Cluster {
         Notebook::new(self.owners.clone(), name::owner(&self.maker.instance))
     }
 
-    /// What its agents wrote.
+    /// What its agents wrote, and whether it answers.
     #[must_use]
     pub fn words(&self) -> Words {
-        Words::new(self.pods.clone(), self.maker.instance.clone())
+        let silence = Silence { watch: self.contact.0.subscribe(), fence: self.fence.clone() };
+        Words::new(self.pods.clone(), self.maker.instance.clone(), silence)
     }
 
     /// All pods of the instance, as they are now. Nothing may be decided before that is known.
@@ -138,7 +152,7 @@ impl Cluster {
             match event.await? {
                 Some(watcher::Event::Init) => found.clear(),
                 Some(watcher::Event::InitApply(pod)) => {
-                    if let Some(seen) = Seen::of(&pod, &self.maker.owner) {
+                    if let Some(seen) = Seen::of(&pod, &self.maker.owners) {
                         found.push(Found { origin: Seen::origin(&pod), seen });
                     }
                 }
@@ -158,7 +172,8 @@ impl Cluster {
         events: mpsc::UnboundedSender<Event>,
     ) {
         let mut listing = Vec::new();
-        let mut contact = Contact::default();
+        let mut finishing: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut owning: JoinSet<Result<ConfigMap, ClusterError>> = JoinSet::new();
         let mut calls: JoinSet<(String, Answer)> = JoinSet::new();
         let mut waiting: VecDeque<Call> = VecDeque::new();
         let mut delays: VecDeque<(Instant, String)> = VecDeque::new();
@@ -167,12 +182,24 @@ impl Cluster {
             while calls.len() < MOST_CALLS
                 && let Some(call) = waiting.pop_front()
             {
-                let (pods, owner) = (self.pods.clone(), self.maker.owner.clone());
-                calls.spawn(ask(pods, owner, self.fence.clone(), call));
+                let (pods, owners) = (self.pods.clone(), self.maker.owners.clone());
+                calls.spawn(ask(pods, owners, self.fence.clone(), call));
             }
             for event in self.sights.events() {
+                // If the object is gone that all belong to, so is what is made next.
+                if let Event::Gone { exit: Exit::Lost(Loss::Deleted), .. } = event
+                    && owning.is_empty()
+                {
+                    owning.spawn(own(self.owners.clone(), self.maker.instance.clone()));
+                }
                 // Who listens ends with us.
                 let _ = events.send(event);
+            }
+            if self.sights.is_at_rest() && waiting.is_empty() {
+                for done in finishing.drain(..) {
+                    // Who asked may have waited long enough.
+                    let _ = done.send(());
+                }
             }
             let due = delays.iter().min_by_key(|(at, _)| *at).map(|(at, _)| *at);
             let timer = async {
@@ -183,17 +210,19 @@ impl Cluster {
             };
             tokio::select! {
                 order = orders.recv() => match order {
+                    Some(Order::Finish(done)) => finishing.push(done),
                     Some(order) => self.heed(order, &events),
                     None => return,
                 },
                 event = self.watch.next() => match event {
                     Some(Ok(event)) => {
-                        contact.heard();
+                        self.contact.heard();
                         self.sight(event, &mut listing);
                     }
-                    Some(Err(error)) => contact.lost(&error),
+                    Some(Err(error)) => self.contact.lost(&error),
                     None => return,
                 },
+                Some(Ok(Ok(owner))) = owning.join_next() => self.maker.belong_to(owner.metadata.uid),
                 Some(done) = calls.join_next() => match done {
                     Ok((name, answer)) => {
                         if let Answer::Unknown(why) = &answer {
@@ -239,6 +268,8 @@ impl Cluster {
             }
             Order::Terminate(run) => self.sights.terminate(run),
             Order::Kill(run) => self.sights.kill(run),
+            // That is the loop's.
+            Order::Finish(_) => {}
             Order::Forget(entity) => {
                 let stem = name::stem(&self.maker.instance, &entity);
                 self.sights.forget(&entity, &stem);
@@ -247,18 +278,18 @@ impl Cluster {
     }
 
     fn sight(&mut self, event: watcher::Event<Pod>, listing: &mut Vec<Seen>) {
-        let owner = &self.maker.owner;
+        let owners = &self.maker.owners;
         match event {
             watcher::Event::Init => listing.clear(),
-            watcher::Event::InitApply(pod) => listing.extend(Seen::of(&pod, owner)),
+            watcher::Event::InitApply(pod) => listing.extend(Seen::of(&pod, owners)),
             watcher::Event::InitDone => self.sights.listed(std::mem::take(listing)),
             watcher::Event::Apply(pod) => {
-                if let Some(seen) = Seen::of(&pod, owner) {
+                if let Some(seen) = Seen::of(&pod, owners) {
                     self.sights.applied(seen);
                 }
             }
             watcher::Event::Delete(pod) => {
-                if let Some(seen) = Seen::of(&pod, owner) {
+                if let Some(seen) = Seen::of(&pod, owners) {
                     self.sights.deleted(seen);
                 }
             }
@@ -268,20 +299,18 @@ impl Cluster {
 
 /// Whether the server was last heard.
 #[derive(Debug, Default)]
-struct Contact {
-    lost: bool,
-}
+struct Contact(watch::Sender<Option<String>>);
 
 impl Contact {
-    fn heard(&mut self) {
-        if std::mem::take(&mut self.lost) {
+    fn heard(&self) {
+        if self.0.send_if_modified(|trouble| trouble.take().is_some()) {
             info!(event = "cluster.back", "the Kubernetes API server answers again");
         }
     }
 
-    fn lost(&mut self, error: &watcher::Error) {
-        if !std::mem::replace(&mut self.lost, true) {
-            let error = innermost(error);
+    fn lost(&self, error: &watcher::Error) {
+        let error = innermost(error);
+        if self.0.send_replace(Some(error.clone())).is_none() {
             warn!(
                 event = "cluster.lost",
                 %error,
@@ -291,7 +320,7 @@ impl Contact {
     }
 }
 
-fn watch(
+fn watched(
     pods: Api<Pod>,
     maker: &Maker,
     version: u32,
@@ -303,11 +332,8 @@ fn watch(
 }
 
 /// The object that all pods of an instance belong to.
-async fn own(
-    owners: &Api<ConfigMap>,
-    owner: &str,
-    instance: &str,
-) -> Result<ConfigMap, ClusterError> {
+async fn own(owners: Api<ConfigMap>, instance: String) -> Result<ConfigMap, ClusterError> {
+    let owner = name::owner(&instance);
     let object = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -322,5 +348,5 @@ async fn own(
         },
     });
     let params = PatchParams::apply(MANAGER);
-    in_time(owners.patch(owner, &params, &Patch::Apply(&object))).await
+    in_time(owners.patch(&owner, &params, &Patch::Apply(&object))).await
 }

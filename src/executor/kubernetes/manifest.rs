@@ -15,8 +15,18 @@ use crate::plan::{Arrival, PodTemplate};
 pub(super) struct Maker {
     /// What the instance is called in the cluster.
     pub instance: String,
-    /// The object's identity.
-    pub owner: Uid,
+    /// The object's identity, the latest last: somebody may delete it, and it is made anew.
+    pub owners: Vec<Uid>,
+}
+
+impl Maker {
+    /// All that is made from now on belongs to this object.
+    pub(super) fn belong_to(&mut self, uid: Option<String>) {
+        let uid = Uid(uid.unwrap_or_default());
+        if self.owners.last() != Some(&uid) {
+            self.owners.push(uid);
+        }
+    }
 }
 
 /// A pod to be made.
@@ -106,7 +116,7 @@ fn identity(request: &SpawnRequest, maker: &Maker, name: &str) -> Result<Value, 
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
                 "name": name::owner(&maker.instance),
-                "uid": maker.owner.0,
+                "uid": maker.owners.last().map_or("", |owner| &owner.0),
             }],
         },
         "spec": {

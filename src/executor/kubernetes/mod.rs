@@ -23,7 +23,10 @@ mod pods;
 mod seen;
 mod words;
 
-use tokio::sync::mpsc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::{Adoption, Event, Executor, RunId, SpawnRequest};
 use crate::plan::EntityId;
@@ -35,6 +38,9 @@ pub use notebook::Notebook;
 pub use seen::{Origin, Seen, State, Uid};
 pub use words::{Unread, Wanted, Words};
 
+/// How long the last pods may take to go, after the last agent has ended.
+const LAST_CALLS: Duration = Duration::from_secs(10);
+
 /// What the loop asks of the task.
 #[derive(Debug)]
 enum Order {
@@ -43,6 +49,7 @@ enum Order {
     Terminate(RunId),
     Kill(RunId),
     Forget(EntityId),
+    Finish(oneshot::Sender<()>),
 }
 
 /// Agents as pods of a cluster.
@@ -92,6 +99,14 @@ impl Executor for Kubernetes {
 
     fn forget(&self, entity: &EntityId) {
         self.order(Order::Forget(entity.clone()));
+    }
+
+    /// What is left of pods that have ended goes too.
+    async fn finish(&self) {
+        let (done, finished) = oneshot::channel();
+        self.order(Order::Finish(done));
+        // Where the cluster is away they stay, and the next runner finds them.
+        let _ = timeout(LAST_CALLS, finished).await;
     }
 
     fn give_up(&self) {

@@ -410,6 +410,12 @@ impl Pods {
         calls
     }
 
+    /// Whether there is nothing to be asked, nothing under way, and nothing that is to go.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let rests = |slot: &Slot| slot.calling.is_none() && !slot.unwanted;
+        self.restless.is_empty() && self.slots.values().all(rests)
+    }
+
     /// What happened since it was last asked.
     pub(super) fn events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)

@@ -68,12 +68,16 @@ pub struct Origin {
 }
 
 impl Seen {
-    /// What this pod shows; none if it is not one that this owner's runner has made.
+    /// What this pod shows; none if it is not one that the runner of one of these
+    /// owners has made.
     #[must_use]
-    pub fn of(pod: &Pod, owner: &Uid) -> Option<Self> {
+    pub fn of(pod: &Pod, owners: &[Uid]) -> Option<Self> {
         let meta = &pod.metadata;
-        let is_ours =
-            meta.owner_references.as_ref()?.iter().any(|reference| reference.uid == owner.0);
+        let is_ours = meta
+            .owner_references
+            .as_ref()?
+            .iter()
+            .any(|reference| owners.iter().any(|owner| reference.uid == owner.0));
         let run = RunId(meta.labels.as_ref()?.get(labels::RUN)?.parse().ok()?);
         if !is_ours || run > RunId::GREATEST {
             return None;

@@ -1,11 +1,14 @@
-//! What the agents of an instance wrote: their nodes keep it for as long as their pods are there.
+//! What the agents of an instance wrote: their nodes keep it for as long as their pods are there. And
+//! whether the cluster answers.
 
 use futures_util::AsyncBufRead;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
+use tokio::sync::watch;
 
 use super::api::innermost;
+use super::lead::Fence;
 use super::name;
 use crate::plan::EntityId;
 use crate::plan::pod::CONTAINER;
@@ -15,6 +18,15 @@ use crate::plan::pod::CONTAINER;
 pub struct Words {
     pods: Api<Pod>,
     instance: String,
+    silence: Silence,
+}
+
+/// By what is known whether the cluster answers.
+#[derive(Clone, Debug)]
+pub(super) struct Silence {
+    /// Why the watch of the pods has ended, if it has.
+    pub(super) watch: watch::Receiver<Option<String>>,
+    pub(super) fence: Fence,
 }
 
 impl std::fmt::Debug for Words {
@@ -46,8 +58,16 @@ pub enum Unread {
 }
 
 impl Words {
-    pub(super) fn new(pods: Api<Pod>, instance: String) -> Self {
-        Self { pods, instance }
+    pub(super) fn new(pods: Api<Pod>, instance: String, silence: Silence) -> Self {
+        Self { pods, instance, silence }
+    }
+
+    /// Why nothing can be started or stopped now, if so.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let expired = || "the lease of the instance could not be renewed".to_owned();
+        let silent = self.silence.watch.borrow().clone();
+        silent.or_else(|| (!self.silence.fence.is_open()).then(expired))
     }
 
     /// The namespace of the pods.

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::fixture::rules;
-use super::delay;
-use crate::plan::Backoff;
+use super::super::fixture::{Scene, rules};
+use super::{after_loss, delay};
+use crate::plan::{Backoff, Ended, Exit, Loss, Outcome, Time};
 
 fn backoff() -> Backoff {
     rules(Vec::new()).backoff
@@ -39,4 +39,29 @@ proptest! {
             last = next;
         }
     }
+}
+
+/// An agent whose runs of `lived` ms the cluster takes away, from the second on; the delays.
+fn delays_of_losses(lived: u64) -> Vec<u64> {
+    let lost = Outcome::Exit(Exit::Lost(Loss::Evicted));
+    let mut at = Time::from_millis(10_000);
+    let mut agent = Scene::running(&["alice"]).agent("alice").clone();
+    let mut delays = Vec::new();
+    for _ in 0..8 {
+        let started = at;
+        at = started + Duration::from_millis(lived);
+        let ended = Ended { how: lost.clone(), started, at };
+        let due = after_loss(&agent, &ended, &backoff()).max(at);
+        delays.push(due.since(at).as_secs());
+        agent.last_end = Some(Box::new(ended));
+        at = due;
+    }
+    delays
+}
+
+#[test]
+fn who_is_taken_away_again_and_again_waits_longer_each_time() {
+    assert_eq!(delays_of_losses(2_000), [0, 1, 2, 4, 8, 16, 30, 30]);
+    let long = u64::try_from(backoff().reset.as_millis()).unwrap();
+    assert_eq!(delays_of_losses(long), [0; 8]);
 }

@@ -29,7 +29,7 @@ fn request(manifest: Value, overrides: Value) -> SpawnRequest {
 }
 
 fn maker() -> Maker {
-    Maker { instance: "x".to_owned(), owner: Uid("o1".to_owned()) }
+    Maker { instance: "x".to_owned(), owners: vec![Uid("o1".to_owned())] }
 }
 
 fn made(manifest_below: Value, overrides: Value) -> Value {

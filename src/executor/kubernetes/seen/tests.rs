@@ -19,7 +19,7 @@ fn pod(status: &Value) -> Pod {
 }
 
 fn seen(status: &Value) -> State {
-    Seen::of(&pod(status), &Uid("o1".to_owned())).unwrap().state
+    Seen::of(&pod(status), &[Uid("o1".to_owned())]).unwrap().state
 }
 
 fn container(state: &Value) -> Value {
@@ -35,8 +35,8 @@ fn ended(phase: &str, terminated: &Value) -> State {
 #[test]
 fn a_pod_is_ours_if_it_belongs_to_our_object() {
     let pod = pod(&json!({ "phase": "Pending" }));
-    assert_eq!(Seen::of(&pod, &Uid("another".to_owned())), None);
-    let seen = Seen::of(&pod, &Uid("o1".to_owned())).unwrap();
+    assert_eq!(Seen::of(&pod, &[Uid("another".to_owned())]), None);
+    let seen = Seen::of(&pod, &[Uid("o1".to_owned())]).unwrap();
     assert_eq!((seen.run, seen.entity.as_str(), seen.leaving), (RunId(7), "a b", None));
 }
 
@@ -97,7 +97,7 @@ fn for_whose_sake_a_pod_goes_is_told_where_the_server_says_it() {
         let mut pod = pod(status);
         let at = "2026-01-01T00:00:00Z";
         pod.metadata.deletion_timestamp = serde_json::from_value(json!(at)).unwrap();
-        Seen::of(&pod, &Uid("o1".to_owned())).unwrap().leaving
+        Seen::of(&pod, &[Uid("o1".to_owned())]).unwrap().leaving
     };
     assert_eq!(going(&json!({ "phase": "Running" })), Some(Loss::Deleted));
     let for_reason = |reason: &str| {

@@ -1,0 +1,295 @@
+"""Several runners of one instance: one leads, and is replaced in time; nobody is doubled meanwhile.
+
+The times are in target/kubernetes/leaders.txt; `-s` shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client, dynamic
+
+from audit import Audit, doubled
+from cluster import Cluster, Namespace
+from demo_world import DemoWorld
+from images import BUILD, Image
+from instance import FORAGER, Instance, beings, in_pods
+from log import Ev
+from processes import eventually
+from runner import Runner, run_once
+
+# The issue's own bar.
+REPLACED_SECONDS = 15.0
+OUSTED = 3
+# In the words of its log for people.
+LEADS = "this runner leads"
+WORKERS = ("worker1", "worker2", "worker3", "worker4")
+
+
+@dataclass
+class Scene:
+    """A namespace, a world, and directories for runners, as if each was on a machine of its own."""
+
+    directory: Path
+    namespace: Namespace
+    world: DemoWorld
+    image: Image
+
+    def file(self, wage: str) -> str:
+        workers = {
+            "command": FORAGER,
+            "env": {"WAGE": wage},
+            "match": {"types": ["worker"]},
+            "rollout": {"max_unavailable": 1, "min_ready_ms": 0},
+        }
+        tables = {"agents": {"workers": workers}}
+        return in_pods(self.namespace, self.world.address, self.image, **tables)
+
+    @contextmanager
+    def standby(self, wage: str) -> Iterator[Runner]:
+        """A second runner, which waits for its turn."""
+        directory = self.directory / "standby"
+        directory.mkdir()
+        runner = Runner(directory, None, self.file(wage))
+        try:
+            runner.wait_for(Ev.LEASE_WAITING, timeout=30)
+            yield runner
+        finally:
+            runner.sweep()
+
+
+@pytest.fixture
+def scene(cluster: Cluster, tmp_path: Path, runner_image: Image) -> Iterator[Scene]:
+    entities = beings("idle", "steady") + beings(*WORKERS, kind="worker")
+    with cluster.namespace() as namespace, DemoWorld(tmp_path, entities) as world:
+        yield Scene(tmp_path, namespace, world, runner_image)
+
+
+@pytest.fixture(scope="module")
+def figures() -> Iterator[list[str]]:
+    figures: list[str] = []
+    yield figures
+    text = "\n".join([f"{'the leader':52}{'another leads s':>17}{'at work s':>12}", *figures]) + "\n"
+    (BUILD / "leaders.txt").write_text(text)
+    print(f"\n{text}")
+
+
+def row(what: str, leads: float, works: float) -> str:
+    return f"{what:52}{leads:>17.2f}{works:>12.2f}"
+
+
+def test_a_leader_that_is_killed_is_replaced(
+    scene: Scene, audit: Audit, figures: list[str]
+) -> None:
+    with Instance(scene.directory / "first", scene.namespace, scene.file("low")) as first:
+        first.wait_started("idle", "steady", *WORKERS)
+        first.say("suspend", "idle")
+        first.namespace.wait(lambda pods: len(pods) == 5, "idle has no pod")
+        uids = first.uids()
+        with scene.standby("low") as second:
+            first.kill()
+            killed, mark = time.monotonic(), second.mark()
+            leads = second.wait_for(Ev.LEASE_HELD, since=mark, timeout=REPLACED_SECONDS).at - killed
+            second.wait_for(Ev.RUNNER_RESUMED, since=mark, timeout=30)
+            # What was asked of the first one holds, and what somebody does to pods is seen.
+            gone = first.pod("steady").metadata.name
+            first.namespace.delete(gone)
+            works = second.wait_for(Ev.STARTED, entity="steady", since=mark, timeout=60).at - killed
+            assert "it is suspended" in run_once("why", "idle", "--state-dir", str(second.state_dir)).stdout
+            assert first.uids("steady") == {it: uid for it, uid in uids.items() if it != "steady"}
+            # Who led before waits for its turn now.
+            first.begin()
+            first.runner.wait_for(Ev.LEASE_WAITING, timeout=30)
+            first.assert_nobody_doubled(audit)
+        # Nobody leads any more.
+        first.runner.wait_for(Ev.LEASE_HELD, timeout=REPLACED_SECONDS)
+        first.runner.wait_for(Ev.RUNNER_RESUMED, timeout=30)
+    figures.append(row("SIGKILL", leads, works))
+
+
+def test_a_leader_that_is_stopped_in_a_rollout_does_nothing_when_it_goes_on(
+    scene: Scene, audit: Audit, figures: list[str]
+) -> None:
+    with Instance(scene.directory / "first", scene.namespace, scene.file("low")) as first:
+        first.wait_started("idle", "steady", *WORKERS)
+        with scene.standby("high") as second:
+            mark = first.runner.mark()
+            first.save(scene.file("high"))
+            first.runner.wait_for(Ev.STARTED, since=mark, timeout=60)
+            assert first.runner.count(Ev.ROLLOUT_COMPLETED, mark) == 0
+            first.runner.process.send_signal(signal.SIGSTOP)
+            stopped = time.monotonic()
+            leads = second.wait_for(Ev.LEASE_HELD, timeout=REPLACED_SECONDS).at - stopped
+
+            def all_changed() -> bool:
+                return all(wage(first, worker) == "high" for worker in WORKERS)
+
+            eventually(all_changed, "all workers have the new wage", 90)
+            works = time.monotonic() - stopped
+            uids = first.uids()
+            first.runner.process.send_signal(signal.SIGCONT)
+            first.runner.wait_for(Ev.LEASE_LOST, timeout=15)
+            assert first.runner.process.wait(15) == OUSTED, first.runner.log.tail()
+            assert first.uids() == uids
+            first.assert_nobody_doubled(audit)
+            second.stop(60)
+        first.runner.sweep()
+        first.runner.ended = True
+    figures.append(row("SIGSTOP in a rollout, and SIGCONT", leads, works))
+
+
+def wage(instance: Instance, entity: str) -> str | None:
+    """What its one pod was told, once that runs."""
+    pods = [pod for pod in instance.namespace.pods() if "WAGE" in str(pod.spec.containers[0].env)]
+    mine = [pod for pod in pods if pod.metadata.annotations["runner.dev/entity"] == entity]
+    running = [pod for pod in mine if pod.status.phase == "Running"]
+    told = [each.value for pod in running for each in pod.spec.containers[0].env if each.name == "WAGE"]
+    return told[0] if len(told) == 1 else None
+
+
+def test_runners_in_the_cluster(scene: Scene, audit: Audit, figures: list[str]) -> None:
+    """What `runner export kubernetes` prints: two pods, of which one leads; edits of the file; and
+    the end of the one that leads."""
+    directory = scene.directory / "exported"
+    directory.mkdir()
+    file = directory / "village.toml"
+    file.write_text(scene.file("low"))
+    exported = run_once(
+        "export", "kubernetes", "--config", str(file), "--image", scene.image.name, "-o", "json"
+    )
+    assert exported.returncode == 0, exported.stderr
+    api = scene.namespace.cluster.surely
+    for document in json.loads(exported.stdout)["items"]:
+        create(scene.namespace, adapted(document))
+    instance = InCluster(scene.namespace)
+    instance.wait_workers("low")
+    leader = instance.leader()
+    # An edit of the file reaches the one that leads.
+    core = client.CoreV1Api()
+    changed = {"data": {"village.toml": scene.file("high")}}
+    (config,) = [
+        it.metadata.name
+        for it in api(core.list_namespaced_config_map, scene.namespace.name).items
+        if "village.toml" in (it.data or {})
+    ]
+    api(core.patch_namespaced_config_map, config, scene.namespace.name, changed)
+    # The kubelet looks at a pod that changes at once, and at others in a minute.
+    poke = {"metadata": {"annotations": {"poked": "once"}}}
+    api(core.patch_namespaced_pod, leader, scene.namespace.name, poke)
+    instance.wait_workers("high")
+    uids = instance.agents()
+    ended = time.monotonic()
+    scene.namespace.delete(leader, grace=1)
+    instance.wait_leader_but(leader, REPLACED_SECONDS)
+    leads = time.monotonic() - ended
+    victim = next(name for name in uids if "steady" in name)
+    scene.namespace.delete(victim)
+    scene.namespace.wait(
+        lambda pods: any(
+            pod.metadata.name == victim
+            and pod.metadata.uid != uids[victim]
+            and pod.status.phase == "Running"
+            for pod in pods
+        ),
+        "the one that leads now works",
+        60,
+    )
+    works = time.monotonic() - ended
+    assert {name: uid for name, uid in instance.agents().items() if name != victim} == {
+        name: uid for name, uid in uids.items() if name != victim
+    }
+    history = audit.history(scene.namespace.name, scene.namespace.uids())
+    assert [str(double) for double in doubled(life for life in history if life.entity)] == []
+    figures.append(row("its pod is deleted", leads, works))
+
+
+def adapted(document: dict[str, Any]) -> dict[str, Any]:
+    """As a cluster without addresses for services, and one of 2021, can have it."""
+    if document["kind"] == "Deployment":
+        pod = document["spec"]["template"]["spec"]
+        pod["hostNetwork"] = True
+        for container in pod["containers"]:
+            container["imagePullPolicy"] = "Never"
+            container.setdefault("env", []).extend([
+                {"name": "KUBERNETES_SERVICE_HOST", "value": "127.0.0.1"},
+                {"name": "KUBERNETES_SERVICE_PORT", "value": "16443"},
+            ])
+    return document
+
+
+def create(namespace: Namespace, document: dict[str, Any]) -> None:
+    api = dynamic.DynamicClient(namespace.api.api_client)
+    version = document["apiVersion"]
+    if document["kind"] == "Namespace":
+        return
+    if version == "policy/v1" and not offers(namespace, "policy/v1"):
+        version = document["apiVersion"] = "policy/v1beta1"
+    kind = api.resources.get(api_version=version, kind=document["kind"])
+    kind.create(body=document, namespace=namespace.name)
+
+
+def offers(namespace: Namespace, version: str) -> bool:
+    groups = namespace.cluster.surely(client.ApisApi(namespace.api.api_client).get_api_versions)
+    return any(each.group_version == version for group in groups.groups for each in group.versions)
+
+
+@dataclass
+class InCluster:
+    """An instance whose runners are pods too."""
+
+    namespace: Namespace
+
+    def agents(self) -> dict[str, str]:
+        """Name of a pod → uid."""
+        ours = (pod for pod in self.namespace.pods() if is_agent(pod))
+        return {pod.metadata.name: pod.metadata.uid for pod in ours}
+
+    def wait_workers(self, wage: str) -> None:
+        def all_have_it(pods: list[client.V1Pod]) -> bool:
+            told = [
+                pod
+                for pod in pods
+                if is_agent(pod)
+                and pod.metadata.deletion_timestamp is None
+                and pod.status.phase == "Running"
+                and {"WAGE": wage}.items()
+                <= {each.name: each.value for each in pod.spec.containers[0].env}.items()
+            ]
+            return len(told) == len(WORKERS)
+
+        self.namespace.wait(all_have_it, f"all workers have the wage {wage}", 150)
+
+    def runners(self) -> list[client.V1Pod]:
+        return [pod for pod in self.namespace.pods() if not is_agent(pod)]
+
+    def leader(self) -> str:
+        """The runner's pod that said last that it leads."""
+        (name,) = (
+            pod.metadata.name
+            for pod in self.runners()
+            if pod.status.phase == "Running"
+            and LEADS in self.namespace.log(pod.metadata.name)
+        )
+        return str(name)
+
+    def wait_leader_but(self, other: str, timeout: float) -> None:
+        def another_leads() -> bool:
+            return any(
+                LEADS in self.namespace.log(pod.metadata.name)
+                for pod in self.runners()
+                if pod.metadata.name != other and pod.status.phase == "Running"
+            )
+
+        eventually(another_leads, "another runner leads", timeout)
+
+
+def is_agent(pod: client.V1Pod) -> bool:
+    return "runner.dev/entity" in (pod.metadata.annotations or {})
