@@ -81,8 +81,10 @@ impl Begun<'_> {
             burst: settings.burst,
         };
         let me = self.directory.holder()?;
+        let (leader, leads) = watch::channel(String::new());
         let reached = tokio::select! {
-            reached = cluster::reach(&access, (&self.name, &me)) => reached,
+            reached = cluster::reach(&access, (&self.name, &me), &leader) => reached,
+            () = refuse(&mut self.socket, &leads) => return Ok(Left::Ended),
             () = self.exporter.run() => return Ok(Left::Ended),
             () = stand_by(&mut self.requests.1) => return Ok(Left::Ended),
             told = told_to_stop(&mut self.signals) => {
@@ -235,6 +237,18 @@ async fn stand_by(requests: &mut mpsc::UnboundedReceiver<Request>) {
         }
     }
     pending::<()>().await;
+}
+
+/// Tells whoever asks that it is another runner that can be asked. Never ends.
+async fn refuse(socket: &mut io::Result<control::Socket>, leads: &watch::Receiver<String>) {
+    let why = || match leads.borrow().as_str() {
+        "" => "the runner waits for its cluster".to_owned(),
+        leader => format!("this runner stands by: ask {leader}, which leads the instance"),
+    };
+    match socket {
+        Ok(socket) => control::refuse(socket, why).await,
+        Err(_) => pending().await,
+    }
 }
 
 /// Returns when the user wants it to end, before there is anything to end.

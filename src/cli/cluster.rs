@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -17,12 +18,13 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// If it will not say, whatever the time.
 pub(super) async fn reach(
     access: &Access,
-    (instance, me): (&str, &str),
+    whose: (&str, &str),
+    leader: &watch::Sender<String>,
 ) -> Result<(Cluster, Vec<Found>), ClusterError> {
     let mut told = false;
     loop {
         let reached = async {
-            let mut cluster = Cluster::reach(access, instance, me).await?;
+            let mut cluster = Cluster::reach(access, whose, leader).await?;
             let found = cluster.find().await?;
             Ok((cluster, found))
         };

@@ -22,15 +22,25 @@ mod socket;
 mod status;
 mod words;
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use http_body_util::Empty;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::bytes::Bytes;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Status;
 use tonic::transport::Server;
 
 use crate::events::Events;
@@ -51,6 +61,9 @@ pub const SOCKET: &str = "control.sock";
 
 /// The largest request: a configuration file of 16 MiB, which is the largest that is read.
 const MAX_REQUEST_BYTES: usize = 17 << 20;
+
+/// How long somebody may take to be told that nobody can be asked.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(10);
 
 /// What the API can be asked that is not the loop's to do.
 #[derive(Debug)]
@@ -129,6 +142,26 @@ pub async fn serve(Socket(mut accepted): Socket, instance: Instance) -> io::Resu
         .serve_with_incoming(peers)
         .await
         .map_err(io::Error::other)
+}
+
+/// Answers whoever comes to the socket that nobody can be asked here, and why. Never ends.
+pub async fn refuse(Socket(accepted): &mut Socket, why: impl Fn() -> String) {
+    let mut refusing = JoinSet::new();
+    while let Some(peer) = accepted.recv().await {
+        // Who has gone away again needs no answer.
+        let Ok(peer) = peer else { continue };
+        let status = Status::unavailable(why());
+        let answer = service_fn(move |_| {
+            let answer: http::Response<Empty<Bytes>> = status.clone().into_http();
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        refusing.spawn(timeout(
+            LONGEST_REFUSAL,
+            http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(peer), answer),
+        ));
+        while refusing.try_join_next().is_some() {}
+    }
+    std::future::pending::<()>().await;
 }
 
 /// What is going on, as far as the loop knows of it; none, if it has ended.

@@ -52,6 +52,9 @@ pub trait Executor {
     /// has ended, or at once if there is no such process any more.
     fn adopt(&self, adoption: Adoption<Self::Identity>);
 
+    /// All agents that there were are in charge: who else there is belongs to nobody.
+    fn adopted(&self) {}
+
     /// Finds out what an agent is doing that is about to be ended for not doing its work; with
     /// `dump`, those of its processes that listen to SIGUSR1 are asked to write that down. What is
     /// asked of the run after this waits for it, for less than a second. Answered by

@@ -175,6 +175,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             let marker = format!("{INSTANCE}={}", self.settings.instance);
             self.executor.adopt(Adoption { run, identity, marker, gate });
         }
+        self.executor.adopted();
         let rollouts = Arc::clone(&self.orders.rollouts);
         self.follow_templates(|name| rollouts.get(name).is_some_and(|it| !it.is_under_way()));
         for (id, agent) in &self.observed.agents {

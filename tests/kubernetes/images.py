@@ -52,7 +52,7 @@ def runner() -> Image:
         contents = [(str(shared).lstrip("/"), shared) for shared in libraries]
         lay_out(root, contents)
         digest = digest_of(iter([("bin/runner", program), *contents]))
-        return made("runner", digest, "--dir", root, command=[])
+        return made("runner", digest, "--dir", root, command=["/bin/runner"])
 
 
 def agents() -> Image:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kubernetes.client import V1Pod
 
 from audit import Audit
 from cluster import Cluster, Namespace
@@ -305,4 +306,44 @@ def test_a_local_instance_beside_it_and_each_stops_its_own(
             pods.runner.ended = True
             namespace.wait(lambda pods: not pods, "no pod is left", 30)
             assert processes.touched(mark) == []
+            pods.assert_nobody_doubled(audit)
+
+
+def test_a_stop_leaves_no_pod_that_has_ended(
+    tmp_path: Path, namespace: Namespace, runner_image: Image
+) -> None:
+    with World("--entities", "over") as world:
+        once = {"command": ["/bin/runner", "--version"]}
+        config = in_pods(namespace, world.address, runner_image, agents={"default": once})
+        with Instance(tmp_path / "pods", namespace, config) as pods:
+            pods.runner.log.wait_for(Ev.COMPLETED, entity="over", timeout=30)
+            assert sorted(pods.uids()) == ["over"]
+            pods.runner.stop(30)
+            assert pods.uids() == {}
+
+
+def test_the_object_that_pods_belong_to_is_made_anew(
+    tmp_path: Path, namespace: Namespace, audit: Audit, runner_image: Image
+) -> None:
+    """Whoever deletes it deletes the pods, and no more than those."""
+    with World("--entities", "ann,ben") as world:
+        config = in_pods(namespace, world.address, runner_image)
+        with Instance(tmp_path / "pods", namespace, config) as pods:
+            pods.wait_started("ann", "ben")
+            api, owner, mark = namespace.api, "runner-config", pods.runner.mark()
+            namespace.cluster.surely(api.delete_namespaced_config_map, owner, namespace.name)
+
+            def all_belong(there: list[V1Pod]) -> bool:
+                running = [pod for pod in there if pod.status.phase == "Running"]
+                objects = api.list_namespaced_config_map(namespace.name).items
+                uids = [each.metadata.uid for each in objects if each.metadata.name == owner]
+                belonging = [pod.metadata.owner_references[0].uid for pod in running]
+                return len(belonging) == 2 and set(belonging) == set(uids)
+
+            namespace.wait(all_belong, "two pods belong to what is there now", 60)
+            pods.wait_started("ann", "ben", since=mark)
+            calm = pods.runner.mark()
+            world.add("cid")
+            pods.wait_started("cid", since=calm)
+            assert pods.runner.touched(calm, but=("cid",)) == []
             pods.assert_nobody_doubled(audit)

@@ -104,10 +104,14 @@ def test_a_leader_that_is_killed_is_replaced(
             first.namespace.delete(gone)
             works = second.wait_for(Ev.STARTED, entity="steady", since=mark, timeout=60).at - killed
             assert "it is suspended" in run_once("why", "idle", "--state-dir", str(second.state_dir)).stdout
-            assert first.uids("steady") == {it: uid for it, uid in uids.items() if it != "steady"}
+            others = {entity: uid for entity, uid in uids.items() if entity != "steady"}
+            assert first.uids("steady") == others, second.log.tail()
             # Who led before waits for its turn now.
             first.begin()
             first.runner.wait_for(Ev.LEASE_WAITING, timeout=30)
+            asked = run_once("get", "agents", "--state-dir", str(first.runner.state_dir))
+            leader = (second.state_dir / "holder").read_text()
+            assert f"this runner stands by: ask {leader}" in asked.stderr, asked.stderr
             first.assert_nobody_doubled(audit)
         # Nobody leads any more.
         first.runner.wait_for(Ev.LEASE_HELD, timeout=REPLACED_SECONDS)
@@ -173,7 +177,7 @@ def test_runners_in_the_cluster(scene: Scene, audit: Audit, figures: list[str]) 
     instance.wait_workers("low")
     leader = instance.leader()
     # An edit of the file reaches the one that leads.
-    core = client.CoreV1Api()
+    core = scene.namespace.api
     changed = {"data": {"village.toml": scene.file("high")}}
     (config,) = [
         it.metadata.name
@@ -265,7 +269,11 @@ class InCluster:
             ]
             return len(told) == len(WORKERS)
 
-        self.namespace.wait(all_have_it, f"all workers have the wage {wage}", 150)
+        try:
+            self.namespace.wait(all_have_it, f"all workers have the wage {wage}", 60)
+        except AssertionError as error:
+            logs = [self.namespace.log(pod.metadata.name) for pod in self.runners()]
+            raise AssertionError("\n\n".join([str(error), *logs])) from None
 
     def runners(self) -> list[client.V1Pod]:
         return [pod for pod in self.namespace.pods() if not is_agent(pod)]

@@ -67,12 +67,17 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// Reaches the cluster for the instance of this name, waits until this runner leads it, and makes
-    /// sure of the object that its pods belong to. `me` is who this runner is, and nobody else is.
+    /// sure of the object that its pods belong to. `me` is who this runner is, and nobody else is;
+    /// who leads meanwhile is told to `leader`.
     ///
     /// # Errors
     /// If that cannot be: for good where it says [`ClusterError::Config`] or
     /// [`ClusterError::Refused`].
-    pub async fn reach(access: &Access, instance: &str, me: &str) -> Result<Self, ClusterError> {
+    pub async fn reach(
+        access: &Access,
+        (instance, me): (&str, &str),
+        leader: &watch::Sender<String>,
+    ) -> Result<Self, ClusterError> {
         let instance = name::instance(instance);
         let fence = Fence::default();
         let (direct, client) = clients(access, fence.clone()).await?;
@@ -81,7 +86,7 @@ impl Cluster {
         let info = in_time(client.apiserver_version()).await?;
         let version = info.minor.trim_end_matches('+').parse().unwrap_or_default();
         let lease = name::owner(&instance);
-        let lease = (lease.as_str(), me);
+        let lease = (lease.as_str(), me, leader);
         let leadership = Leadership::take(&direct, &namespace, lease, fence.clone()).await?;
         let owners: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
         let made = own(owners.clone(), instance.clone()).await?;
@@ -161,8 +166,19 @@ impl Cluster {
             }
         }
         self.found = found.iter().map(|found| found.seen.clone()).collect();
-        self.sights.listed(self.found.clone());
         Ok(found)
+    }
+
+    /// Takes charge of the pods that are agents' already. Whose there is nobody's goes after that: not
+    /// before, as then all would be.
+    async fn adopt(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) {
+        while let Some(Order::Adopt(run, uid)) = orders.recv().await {
+            let found = self.found.iter().find(|found| found.uid == uid).cloned();
+            if let Some(found) = found {
+                self.sights.adopt(run, found);
+            }
+        }
+        self.sights.listed(std::mem::take(&mut self.found));
     }
 
     /// Does what is ordered, and tells what happens. Ends with its orders.
@@ -171,6 +187,7 @@ impl Cluster {
         mut orders: mpsc::UnboundedReceiver<Order>,
         events: mpsc::UnboundedSender<Event>,
     ) {
+        self.adopt(&mut orders).await;
         let mut listing = Vec::new();
         let mut finishing: Vec<oneshot::Sender<()>> = Vec::new();
         let mut owning: JoinSet<Result<ConfigMap, ClusterError>> = JoinSet::new();
@@ -260,16 +277,10 @@ impl Cluster {
                     let _ = events.send(Event::SpawnFailed { run: request.run, error });
                 }
             },
-            Order::Adopt(run, uid) => {
-                let found = self.found.iter().find(|found| found.uid == uid).cloned();
-                if let Some(found) = found {
-                    self.sights.adopt(run, found);
-                }
-            }
             Order::Terminate(run) => self.sights.terminate(run),
             Order::Kill(run) => self.sights.kill(run),
-            // That is the loop's.
-            Order::Finish(_) => {}
+            // Each has its place elsewhere.
+            Order::Adopt(..) | Order::Adopted | Order::Finish(_) => {}
             Order::Forget(entity) => {
                 let stem = name::stem(&self.maker.instance, &entity);
                 self.sights.forget(&entity, &stem);

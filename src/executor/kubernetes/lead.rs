@@ -67,7 +67,7 @@ impl Leadership {
     pub(super) async fn take(
         client: &Client,
         namespace: &str,
-        (name, me): (&str, &str),
+        (name, me, leader): (&str, &str, &watch::Sender<String>),
         fence: Fence,
     ) -> Result<Self, ClusterError> {
         let candidate = Candidate {
@@ -78,7 +78,7 @@ impl Leadership {
             fence,
             acquired: Timestamp::now(),
         };
-        let candidate = candidate.wait().await?;
+        let candidate = candidate.wait(leader).await?;
         let resumed = candidate.elector.resumed();
         let (told, standing) = watch::channel(Standing::Leads);
         let task = tokio::spawn(candidate.hold(told)).abort_handle();
@@ -114,7 +114,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    async fn wait(mut self) -> Result<Self, ClusterError> {
+    async fn wait(mut self, leader: &watch::Sender<String>) -> Result<Self, ClusterError> {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
         let mut watch = pin!(watcher(self.leases.clone(), config).default_backoff());
         let mut told = None;
@@ -135,6 +135,7 @@ impl Candidate {
                     event = "lease.waiting", lease = %self.name, holder = %holder_now,
                     "another runner leads this instance; this one stands by"
                 );
+                leader.send_replace(holder_now.to_owned());
                 told = holder;
             }
             let due = self.elector.due().map_or(DURATION, |due| due.since(since_boot()));

@@ -46,6 +46,7 @@ const LAST_CALLS: Duration = Duration::from_secs(10);
 enum Order {
     Spawn(Box<SpawnRequest>),
     Adopt(RunId, Uid),
+    Adopted,
     Terminate(RunId),
     Kill(RunId),
     Forget(EntityId),
@@ -84,6 +85,10 @@ impl Executor for Kubernetes {
 
     fn adopt(&self, adoption: Adoption<Uid>) {
         self.order(Order::Adopt(adoption.run, adoption.identity));
+    }
+
+    fn adopted(&self) {
+        self.order(Order::Adopted);
     }
 
     /// Nothing of it: what a container waits in is its node's to know. Its log is where it was.
