@@ -94,6 +94,10 @@ impl Begun<'_> {
             }
         };
         let (cluster, found) = reached.map_err(io::Error::other)?;
+        // Its turn may come days after it was started, and where it is cannot change any more.
+        self.loaded.overrides.running = Some(self.loaded.config.executor.clone());
+        self.loaded.refresh();
+        self.outlets.apply(&self.loaded.config);
         if !cluster.resumed() {
             self.journal.succeed(orders(&cluster));
         }

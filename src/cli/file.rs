@@ -69,6 +69,14 @@ impl Loaded {
         Ok(())
     }
 
+    /// Reads the file once more, which may have been edited since. One that is wrong by now changes
+    /// nothing: who watches it says so.
+    pub(super) fn refresh(&mut self) {
+        if let Ok(read) = config::load(&self.path, &self.overrides) {
+            (self.config, self.bytes) = (read.config, read.bytes);
+        }
+    }
+
     /// What this runner is called.
     pub(super) fn name(&self) -> String {
         let stem = || self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());

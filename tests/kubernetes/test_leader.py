@@ -124,8 +124,10 @@ def test_a_leader_that_is_stopped_in_a_rollout_does_nothing_when_it_goes_on(
 ) -> None:
     with Instance(scene.directory / "first", scene.namespace, scene.file("low")) as first:
         first.wait_started("idle", "steady", *WORKERS)
-        with scene.standby("high") as second:
+        with scene.standby("low") as second:
             mark = first.runner.mark()
+            # Edited while it waits: what it was started with does not count when its turn comes.
+            second.save(scene.file("high"))
             first.save(scene.file("high"))
             first.runner.wait_for(Ev.STARTED, since=mark, timeout=60)
             assert first.runner.count(Ev.ROLLOUT_COMPLETED, mark) == 0
@@ -144,6 +146,8 @@ def test_a_leader_that_is_stopped_in_a_rollout_does_nothing_when_it_goes_on(
             assert first.runner.process.wait(15) == OUSTED, first.runner.log.tail()
             assert first.uids() == uids
             first.assert_nobody_doubled(audit)
+            lives = [life.entity for life in audit.history(scene.namespace.name, set(uids.values()))]
+            assert {worker: lives.count(worker) for worker in WORKERS} == dict.fromkeys(WORKERS, 2)
             second.stop(60)
         first.runner.sweep()
         first.runner.ended = True
@@ -187,7 +191,8 @@ def test_runners_in_the_cluster(scene: Scene, audit: Audit, figures: list[str]) 
     api(core.patch_namespaced_config_map, config, scene.namespace.name, changed)
     # The kubelet looks at a pod that changes at once, and at others in a minute.
     poke = {"metadata": {"annotations": {"poked": "once"}}}
-    api(core.patch_namespaced_pod, leader, scene.namespace.name, poke)
+    for pod in instance.runners():
+        api(core.patch_namespaced_pod, pod.metadata.name, scene.namespace.name, poke)
     instance.wait_workers("high")
     uids = instance.agents()
     ended = time.monotonic()
