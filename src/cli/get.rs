@@ -215,15 +215,36 @@ const WIDE: [&str; 13] = [
     "REASON",
 ];
 
+/// The same where agents are pods.
+const WIDE_OF_PODS: [&str; 12] = [
+    "NAME",
+    "TYPE",
+    "TEMPLATE",
+    "PHASE",
+    "READY",
+    "RESTARTS",
+    "AGE",
+    "POD",
+    "NODE",
+    "LEASE",
+    "LAST EXIT",
+    "REASON",
+];
+
 fn table_of_agents(agents: &[pb::Agent], output: Output) -> Table {
-    let mut table = Table::new(if output == Output::Wide { &WIDE } else { &HEAD });
+    let in_pods = agents.iter().any(|agent| !agent.pod.is_empty());
+    let mut table = match output {
+        Output::Wide if in_pods => Table::new(&WIDE_OF_PODS),
+        Output::Wide => Table::new(&WIDE),
+        Output::Table | Output::Name | Output::Json | Output::Yaml => Table::new(&HEAD),
+    };
     for agent in agents {
-        table.row(row(agent, output));
+        table.row(row(agent, (output, in_pods)));
     }
     table
 }
 
-fn row(agent: &pb::Agent, output: Output) -> Vec<String> {
+fn row(agent: &pb::Agent, (output, in_pods): (Output, bool)) -> Vec<String> {
     let reason = or_dash(&reason(agent, now_ms()));
     let (name, template) = (agent.name.clone(), agent.template.clone());
     let (phase, restarts) = (agent.phase.clone(), agent.restarts.to_string());
@@ -235,21 +256,15 @@ fn row(agent: &pb::Agent, output: Output) -> Vec<String> {
     let cpu = used
         .map(|used| format!("{:.1}s", std::time::Duration::from_millis(used.cpu_ms).as_secs_f64()));
     let memory = used.map(|used| bytes(used.memory_bytes));
-    vec![
-        name,
-        or_dash(&agent.r#type),
-        template,
-        phase,
-        if agent.ready { "yes" } else { "no" }.to_owned(),
-        restarts,
-        age(agent.started_at_ms),
-        pid,
-        cpu.unwrap_or_else(|| "-".to_owned()),
-        memory.unwrap_or_else(|| "-".to_owned()),
-        or_dash(&agent.lease),
-        or_dash(&agent.last_exit),
-        reason,
-    ]
+    let place = if in_pods {
+        vec![or_dash(&agent.pod), or_dash(&agent.node)]
+    } else {
+        vec![pid, cpu.unwrap_or_else(|| "-".to_owned()), memory.unwrap_or_else(|| "-".to_owned())]
+    };
+    let ready = if agent.ready { "yes" } else { "no" }.to_owned();
+    let who = [name, or_dash(&agent.r#type), template, phase, ready, restarts];
+    let rest = [or_dash(&agent.lease), or_dash(&agent.last_exit), reason];
+    who.into_iter().chain([age(agent.started_at_ms)]).chain(place).chain(rest).collect()
 }
 
 /// Why it is as it is, and what is done next.

@@ -6,7 +6,11 @@ spent only once.
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from images import Image
 from instance import FORAGER, Instance, beings, in_pods
 from log import Ev
 from manifests import INSTANCE, RUN
+from paths import RUNNER_BIN
 from processes import eventually
 from runner import Runner
 from world import World
@@ -209,6 +214,9 @@ def test_the_verbs_show_pods(shared: Instance) -> None:
     (started,) = [it for it in shared.data("events", "dave")["items"] if it["kind"] == Ev.STARTED]
     assert (started["fields"]["pod"], started["fields"]["node"]) == (name, node)
     shared.wait_why("dave", "starting: ", f"started as pod {name} on node {node}", "is Running")
+    head, *rows = shared.say("get", "agents", "dave", "-o", "wide").splitlines()
+    assert head.split()[7:9] == ["POD", "NODE"]
+    assert rows[0].split()[7:9] == [name, node]
 
     shared.say("restart", "dave")
     (line,) = shared.wait_started("dave", since=mark)
@@ -347,3 +355,35 @@ def test_the_object_that_pods_belong_to_is_made_anew(
             pods.wait_started("cid", since=calm)
             assert pods.runner.touched(calm, but=("cid",)) == []
             pods.assert_nobody_doubled(audit)
+
+
+def test_logs_are_read_from_the_cluster_through_a_restart(
+    tmp_path: Path, namespace: Namespace, runner_image: Image, agents_image: Image
+) -> None:
+    with World("--entities", "ann") as world:
+        default = {"command": PLAIN, "kubernetes": {"image": agents_image.name}}
+        config = in_pods(namespace, world.address, runner_image, agents={"default": default})
+        with Instance(tmp_path / "pods", namespace, config) as pods:
+            pods.wait_started("ann")
+            command = [str(RUNNER_BIN), "logs", "-f", "ann"]
+            following = subprocess.Popen(
+                [*command, "--state-dir", str(pods.runner.state_dir)],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            # It bounds the reading below.
+            late = threading.Timer(90, following.kill)
+            late.start()
+            assert following.stdout is not None
+            try:
+                (hello,) = itertools.islice(following.stdout, 1)
+                pods.say("restart", "ann")
+                bye, again = itertools.islice(following.stdout, 2)
+                assert bye == "SIGTERM: bye\n"
+                assert json.loads(hello).keys() == json.loads(again).keys()
+                assert pods.say("logs", "ann", "--tail", "1") == again
+                assert again.strip() in pods.say("describe", "agent", "ann")
+            finally:
+                late.cancel()
+                following.kill()
+                following.wait()
