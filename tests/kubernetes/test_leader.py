@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,23 +285,24 @@ class InCluster:
 
     def leader(self) -> str:
         """The runner's pod that said last that it leads."""
-        (name,) = (
-            pod.metadata.name
-            for pod in self.runners()
-            if pod.status.phase == "Running"
-            and LEADS in self.namespace.log(pod.metadata.name)
-        )
-        return str(name)
+        return eventually(self.leader_but(""), "a runner leads", 30)
 
     def wait_leader_but(self, other: str, timeout: float) -> None:
-        def another_leads() -> bool:
-            return any(
-                LEADS in self.namespace.log(pod.metadata.name)
-                for pod in self.runners()
-                if pod.metadata.name != other and pod.status.phase == "Running"
-            )
+        eventually(self.leader_but(other), "another runner leads", timeout)
 
-        eventually(another_leads, "another runner leads", timeout)
+    def leader_but(self, other: str) -> Callable[[], str]:
+        """The name of the pod of another runner that leads; nothing, if none does. A pod's status may
+        be behind what runs in it."""
+
+        def look() -> str:
+            for pod in self.runners():
+                name = str(pod.metadata.name)
+                is_there = name != other and pod.status.phase == "Running"
+                if is_there and LEADS in self.namespace.log(name):
+                    return name
+            return ""
+
+        return look
 
 
 def is_agent(pod: client.V1Pod) -> bool:
