@@ -28,6 +28,7 @@ use crate::executor::gate::{Births, VERB};
 use crate::executor::kubernetes::{Access, Cluster, Kubernetes, Words};
 use crate::executor::local::survey::survey;
 use crate::executor::{Event, Executor, Local, Record, Trees, logs};
+use crate::hooks::Hooks;
 use crate::metrics::Exporter;
 use crate::plan::{Agent, Intent, Orders};
 use crate::project::Syncer;
@@ -42,6 +43,7 @@ pub(super) struct Begun<'a> {
     pub(super) name: String,
     pub(super) signals: Signals,
     pub(super) outlets: Outlets,
+    pub(super) hooks: Hooks,
     pub(super) exporter: Exporter,
     pub(super) socket: io::Result<control::Socket>,
     pub(super) requests: (mpsc::UnboundedSender<Request>, mpsc::UnboundedReceiver<Request>),
@@ -86,6 +88,7 @@ impl Begun<'_> {
             reached = cluster::reach(&access, (&self.name, &me), &leader) => reached,
             () = refuse(&mut self.socket, &leads) => return Ok(Left::Ended),
             () = self.exporter.run() => return Ok(Left::Ended),
+            () = self.hooks.run() => return Ok(Left::Ended),
             () = stand_by(&mut self.requests.1) => return Ok(Left::Ended),
             told = told_to_stop(&mut self.signals) => {
                 told?;
@@ -114,11 +117,20 @@ impl Begun<'_> {
         inheritance: Inheritance<E::Identity>,
         (words, ousted): (Option<Words>, impl Future<Output = ()>),
     ) -> io::Result<Left> {
-        let Self { directory, about, name, signals, outlets, mut exporter, clock, journal, .. } =
-            self;
+        let Self {
+            directory,
+            about,
+            name,
+            signals,
+            outlets,
+            mut hooks,
+            mut exporter,
+            clock,
+            journal,
+            ..
+        } = self;
         let &About { successor, events, console, .. } = about;
         let Loaded { path, mut overrides, config, bytes } = self.loaded;
-        let mut hooks = outlets.hooks(events);
         let (requests, requests_seen) = self.requests;
         let enforceable = overrides.enforceable.clone();
         // From here on a file that says otherwise is refused.

@@ -139,6 +139,8 @@ async fn reconcile(loaded: Loaded, directory: &Directory, about: &About<'_>) -> 
     let name = loaded.name();
     let executor = loaded.config.executor.clone();
     let outlets = Outlets::new(&loaded.config, &name, directory.path());
+    // What happens from here on has its hooks.
+    let hooks = outlets.hooks(about.events);
     // Who reads that it is started may ask it.
     let socket = control::listen(directory.path());
     info!(event = "runner.started", config = %loaded.path.display(), pid = std::process::id(), "started");
@@ -154,6 +156,7 @@ async fn reconcile(loaded: Loaded, directory: &Directory, about: &About<'_>) -> 
         name,
         signals,
         outlets,
+        hooks,
         exporter,
         socket,
         requests: (requests, requests_seen),

@@ -5,7 +5,7 @@ pub(super) const NO_EVENTS: [&str; 4] =
     ["hook.done", "pass", "world.answered", "world.call_failed"];
 
 /// The kinds of all events, in order.
-pub const KINDS: [&str; 92] = [
+pub const KINDS: [&str; 99] = [
     "agent.backoff",
     "agent.completed",
     "agent.exited",
@@ -30,6 +30,8 @@ pub const KINDS: [&str; 92] = [
     "cluster.back",
     "cluster.call_failed",
     "cluster.lost",
+    "cluster.orders_damaged",
+    "cluster.orders_failed",
     "cluster.reached",
     "cluster.waiting",
     "config.applied",
@@ -54,6 +56,11 @@ pub const KINDS: [&str; 92] = [
     "journal.damaged",
     "journal.failed",
     "journal.works",
+    "lease.call_failed",
+    "lease.expired",
+    "lease.held",
+    "lease.lost",
+    "lease.waiting",
     "limit.waiting",
     "limits.missing",
     "logs.disk_full",

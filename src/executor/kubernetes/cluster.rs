@@ -169,8 +169,8 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Takes charge of the pods that are agents' already. Whose there is nobody's goes after that: not
-    /// before, as then all would be.
+    /// Takes charge of the pods that are agents' already. Only then is it known which are nobody's, and
+    /// go: before, all would be.
     async fn adopt(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) {
         while let Some(Order::Adopt(run, uid)) = orders.recv().await {
             let found = self.found.iter().find(|found| found.uid == uid).cloned();
