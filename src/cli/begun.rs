@@ -97,8 +97,7 @@ impl Begun<'_> {
             }
         };
         let (cluster, found) = reached.map_err(io::Error::other)?;
-        // Its turn may come days after it was started, and where it is cannot change any more.
-        self.loaded.overrides.running = Some(self.loaded.config.executor.clone());
+        // Its turn may come days after it was started.
         self.loaded.refresh();
         self.outlets.apply(&self.loaded.config);
         if !cluster.resumed() {
@@ -130,11 +129,9 @@ impl Begun<'_> {
             ..
         } = self;
         let &About { successor, events, console, .. } = about;
-        let Loaded { path, mut overrides, config, bytes } = self.loaded;
+        let Loaded { path, overrides, config, bytes } = self.loaded;
         let (requests, requests_seen) = self.requests;
         let enforceable = overrides.enforceable.clone();
-        // From here on a file that says otherwise is refused.
-        overrides.running = Some(config.executor.clone());
         let mut settler = Settler::new(directory.path())?;
         let (settings, asked) = settler.settle(&config).await?;
         let (rotation, rotation_seen) = watch::channel(rotation(&settings));

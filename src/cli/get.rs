@@ -1,5 +1,7 @@
 //! `runner get` and `runner status`: what there is.
 
+use std::time::Duration;
+
 use clap::{Parser, ValueEnum};
 use tonic::Status;
 
@@ -199,49 +201,27 @@ fn sort(agents: &mut [pb::Agent], by: SortBy) {
 }
 
 const HEAD: [&str; 6] = ["NAME", "TEMPLATE", "PHASE", "RESTARTS", "AGE", "REASON"];
-const WIDE: [&str; 13] = [
-    "NAME",
-    "TYPE",
-    "TEMPLATE",
-    "PHASE",
-    "READY",
-    "RESTARTS",
-    "AGE",
-    "PID",
-    "CPU",
-    "MEMORY",
-    "LEASE",
-    "LAST EXIT",
-    "REASON",
-];
 
-/// The same where agents are pods.
-const WIDE_OF_PODS: [&str; 12] = [
-    "NAME",
-    "TYPE",
-    "TEMPLATE",
-    "PHASE",
-    "READY",
-    "RESTARTS",
-    "AGE",
-    "POD",
-    "NODE",
-    "LEASE",
-    "LAST EXIT",
-    "REASON",
-];
+/// Where an agent is, and what it takes there.
+const OF_PROCESSES: &[&str] = &["PID", "CPU", "MEMORY"];
+const OF_PODS: &[&str] = &["POD", "NODE"];
 
 fn table_of_agents(agents: &[pb::Agent], output: Output) -> Table {
     let in_pods = agents.iter().any(|agent| !agent.pod.is_empty());
-    let mut table = match output {
-        Output::Wide if in_pods => Table::new(&WIDE_OF_PODS),
-        Output::Wide => Table::new(&WIDE),
-        Output::Table | Output::Name | Output::Json | Output::Yaml => Table::new(&HEAD),
-    };
+    let mut table = Table::new(&columns(output, in_pods));
     for agent in agents {
         table.row(row(agent, (output, in_pods)));
     }
     table
+}
+
+fn columns(output: Output, in_pods: bool) -> Vec<&'static str> {
+    if output != Output::Wide {
+        return HEAD.to_vec();
+    }
+    let who: &[_] = &["NAME", "TYPE", "TEMPLATE", "PHASE", "READY", "RESTARTS", "AGE"];
+    let place = if in_pods { OF_PODS } else { OF_PROCESSES };
+    [who, place, &["LEASE", "LAST EXIT", "REASON"]].concat()
 }
 
 fn row(agent: &pb::Agent, (output, in_pods): (Output, bool)) -> Vec<String> {
@@ -251,15 +231,15 @@ fn row(agent: &pb::Agent, (output, in_pods): (Output, bool)) -> Vec<String> {
     if output != Output::Wide {
         return vec![name, template, phase, restarts, age(agent.started_at_ms), reason];
     }
-    let pid = if agent.pid == 0 { "-".to_owned() } else { agent.pid.to_string() };
-    let used = agent.usage;
-    let cpu = used
-        .map(|used| format!("{:.1}s", std::time::Duration::from_millis(used.cpu_ms).as_secs_f64()));
-    let memory = used.map(|used| bytes(used.memory_bytes));
     let place = if in_pods {
         vec![or_dash(&agent.pod), or_dash(&agent.node)]
     } else {
-        vec![pid, cpu.unwrap_or_else(|| "-".to_owned()), memory.unwrap_or_else(|| "-".to_owned())]
+        let dash = || "-".to_owned();
+        let pid = if agent.pid == 0 { dash() } else { agent.pid.to_string() };
+        let seconds = |used: pb::Usage| Duration::from_millis(used.cpu_ms).as_secs_f64();
+        let cpu = agent.usage.map(|used| format!("{:.1}s", seconds(used)));
+        let memory = agent.usage.map(|used| bytes(used.memory_bytes));
+        vec![pid, cpu.unwrap_or_else(dash), memory.unwrap_or_else(dash)]
     };
     let ready = if agent.ready { "yes" } else { "no" }.to_owned();
     let who = [name, or_dash(&agent.r#type), template, phase, ready, restarts];

@@ -129,7 +129,11 @@ fn reconcile_on(
     }
 }
 
-async fn reconcile(loaded: Loaded, directory: &Directory, about: &About<'_>) -> io::Result<Left> {
+async fn reconcile(
+    mut loaded: Loaded,
+    directory: &Directory,
+    about: &About<'_>,
+) -> io::Result<Left> {
     // Its memory and its environment may hold what no agent of the same user is to read. An exec
     // undoes it, so agents are as they would be.
     if let Err(error) = set_dumpable(false) {
@@ -138,6 +142,8 @@ async fn reconcile(loaded: Loaded, directory: &Directory, about: &About<'_>) -> 
     let signals = Signals::new(about.console.has_line())?;
     let name = loaded.name();
     let executor = loaded.config.executor.clone();
+    // From here on a file that says otherwise is refused.
+    loaded.overrides.running = Some(executor.clone());
     let outlets = Outlets::new(&loaded.config, &name, directory.path());
     // What happens from here on has its hooks.
     let hooks = outlets.hooks(about.events);

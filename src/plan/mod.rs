@@ -25,6 +25,7 @@ pub mod limits;
 pub mod membership;
 pub mod observed;
 pub mod pace;
+pub mod place;
 pub mod pod;
 pub mod reason;
 pub mod restart;
@@ -45,10 +46,9 @@ pub use desired::{Desired, Intent, Orders, Want, Wants};
 pub use entity::{BadEntity, Entity, EntityId};
 pub use limits::{Enforceable, Limit, Limits};
 pub use membership::{Contact, Hold, Membership};
-pub use observed::{
-    Agent, Ended, Lease, Observed, Outcome, Phase, Place, Stopping, Waits, WaitsFor,
-};
+pub use observed::{Agent, Ended, Lease, Observed, Outcome, Phase, Stopping};
 pub use pace::{Pace, Spawn};
+pub use place::{Place, Waits, WaitsFor};
 pub use pod::PodTemplate;
 pub use reason::{
     Change, EndReason, ForgetReason, Pending, StartReason, StopReason, Throttle, WorldReason,

@@ -15,6 +15,10 @@ pub struct PodTemplate {
     pub overrides: Value,
 }
 
+/// The label that says who looks after an object, by the recommendation of Kubernetes; all that the
+/// runner makes has it.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
 /// The container of a pod that is the agent.
 pub const CONTAINER: &str = "agent";
 

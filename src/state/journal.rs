@@ -216,20 +216,22 @@ impl Journal {
 
     /// Forgets all but who is suspended: a runner that ended in good order leaves nothing to take up.
     pub fn clear(&self) {
-        let mut inner = self.inner();
-        let (boot, orders) = (inner.memory.boot.clone(), inner.memory.lasting_orders());
-        inner.memory = Memory { boot, orders, ..Memory::default() };
-        let written = inner.write_anew();
-        self.report(&written);
+        self.begin_anew(|before| Memory { orders: before.lasting_orders(), ..Memory::default() });
     }
 
     /// Goes on from another runner, which wrote down these orders: what is remembered of agents here
     /// is from before it, and is forgotten. Without them, who is suspended here stays so.
     pub fn succeed(&self, orders: Option<Orders>) {
+        self.begin_anew(|before| {
+            let orders = orders.unwrap_or_else(|| before.lasting_orders());
+            Memory { next_run: before.next_run, orders, ..Memory::default() }
+        });
+    }
+
+    /// Remembers something else, of the same boot.
+    fn begin_anew(&self, with: impl FnOnce(&Memory) -> Memory) {
         let mut inner = self.inner();
-        let Memory { boot, next_run, .. } = inner.memory.clone();
-        let orders = orders.unwrap_or_else(|| inner.memory.lasting_orders());
-        inner.memory = Memory { boot, next_run, orders, ..Memory::default() };
+        inner.memory = Memory { boot: inner.memory.boot.clone(), ..with(&inner.memory) };
         let written = inner.write_anew();
         self.report(&written);
     }

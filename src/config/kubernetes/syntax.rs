@@ -1,8 +1,9 @@
 //! How Kubernetes writes names, labels and amounts.
 
+use crate::plan::pod::MANAGED_BY;
+
 /// What the runner finds its pods by.
 const OURS: &str = "runner.dev/";
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 const SUFFIXES: [&str; 16] =
     ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];

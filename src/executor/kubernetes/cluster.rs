@@ -1,6 +1,6 @@
 //! A cluster, as one instance uses it: its pods, watched, and what is done about them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
@@ -11,7 +11,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::api::{Access, ClusterError, MANAGER, ask, clients, in_time, innermost};
@@ -20,10 +20,11 @@ use super::lease::Standing;
 use super::manifest::{Maker, manifest};
 use super::notebook::{Notebook, ORDERS};
 use super::pods::{Answer, Call, Pods};
-use super::seen::{Origin, Seen};
+use super::seen::{Origin, Seen, Uid};
 use super::words::{Silence, Words};
 use super::{Order, labels, name};
 use crate::executor::Event;
+use crate::plan::pod::MANAGED_BY;
 use crate::plan::{Exit, Loss};
 
 /// The most calls under way at once; the rate is bounded beside it.
@@ -56,7 +57,8 @@ pub struct Cluster {
     watch: Watch,
     contact: Contact,
     sights: Pods,
-    found: Vec<Seen>,
+    /// What there was at the start.
+    found: BTreeMap<Uid, Seen>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -105,7 +107,7 @@ impl Cluster {
             watch,
             contact: Contact::default(),
             sights: Pods::default(),
-            found: Vec::new(),
+            found: BTreeMap::new(),
         })
     }
 
@@ -165,7 +167,8 @@ impl Cluster {
                 Some(watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {}
             }
         }
-        self.found = found.iter().map(|found| found.seen.clone()).collect();
+        self.found =
+            found.iter().map(|found| (found.seen.uid.clone(), found.seen.clone())).collect();
         Ok(found)
     }
 
@@ -173,12 +176,11 @@ impl Cluster {
     /// go: before, all would be.
     async fn adopt(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) {
         while let Some(Order::Adopt(run, uid)) = orders.recv().await {
-            let found = self.found.iter().find(|found| found.uid == uid).cloned();
-            if let Some(found) = found {
+            if let Some(found) = self.found.get(&uid).cloned() {
                 self.sights.adopt(run, found);
             }
         }
-        self.sights.listed(std::mem::take(&mut self.found));
+        self.sights.listed(std::mem::take(&mut self.found).into_values().collect());
     }
 
     /// Does what is ordered, and tells what happens. Ends with its orders.
@@ -193,7 +195,7 @@ impl Cluster {
         let mut owning: JoinSet<Result<ConfigMap, ClusterError>> = JoinSet::new();
         let mut calls: JoinSet<(String, Answer)> = JoinSet::new();
         let mut waiting: VecDeque<Call> = VecDeque::new();
-        let mut delays: VecDeque<(Instant, String)> = VecDeque::new();
+        let mut delays: JoinSet<String> = JoinSet::new();
         loop {
             waiting.extend(self.sights.calls());
             while calls.len() < MOST_CALLS
@@ -212,19 +214,12 @@ impl Cluster {
                 // Who listens ends with us.
                 let _ = events.send(event);
             }
-            if self.sights.is_at_rest() && waiting.is_empty() {
+            if !finishing.is_empty() && waiting.is_empty() && self.sights.is_at_rest() {
                 for done in finishing.drain(..) {
                     // Who asked may have waited long enough.
                     let _ = done.send(());
                 }
             }
-            let due = delays.iter().min_by_key(|(at, _)| *at).map(|(at, _)| *at);
-            let timer = async {
-                match due {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Finish(done)) => finishing.push(done),
@@ -246,21 +241,15 @@ impl Cluster {
                             tracing::debug!(event = "cluster.call_failed", pod = %name, error = %why, "a call failed");
                         }
                         if let Some(delay) = self.sights.answered(&name, answer) {
-                            delays.push_back((Instant::now() + delay, name));
+                            delays.spawn(async move {
+                                sleep(delay).await;
+                                name
+                            });
                         }
                     }
                     Err(error) => warn!(%error, "a call to the cluster broke off"),
                 },
-                () = timer => {
-                    let now = Instant::now();
-                    delays.retain(|(at, name)| {
-                        let over = *at <= now;
-                        if over {
-                            self.sights.again(name);
-                        }
-                        !over
-                    });
-                }
+                Some(Ok(name)) = delays.join_next() => self.sights.again(&name),
             }
         }
     }
@@ -351,7 +340,7 @@ async fn own(owners: Api<ConfigMap>, instance: String) -> Result<ConfigMap, Clus
         "metadata": {
             "name": owner,
             "labels": {
-                "app.kubernetes.io/managed-by": "runner",
+                MANAGED_BY: MANAGER,
                 labels::INSTANCE: instance,
             },
             "annotations": { labels::ABOUT:

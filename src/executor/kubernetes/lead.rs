@@ -17,11 +17,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::api::{ClusterError, innermost};
+use super::api::{ClusterError, MANAGER, innermost};
 use super::labels;
 use super::lease::{Answer, Call, DURATION, Elector, Lease, Standing};
 use crate::clock::since_boot;
 use crate::plan::Time;
+use crate::plan::pod::MANAGED_BY;
 
 /// How long one call about the lease may take: two fit into the time for which it may be acted upon.
 const CALL: Duration = Duration::from_millis(2_500);
@@ -117,7 +118,6 @@ impl Candidate {
     async fn wait(mut self, leader: &watch::Sender<String>) -> Result<Self, ClusterError> {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
         let mut watch = pin!(watcher(self.leases.clone(), config).default_backoff());
-        let mut told = None;
         loop {
             if let Some(call) = self.elector.call(since_boot()) {
                 let answer = self.ask(&call).await?;
@@ -125,18 +125,17 @@ impl Candidate {
             }
             if self.elector.standing() == Standing::Leads {
                 self.fence.set(self.elector.acts_until());
-                info!(event = "lease.held", lease = %self.name, holder = %self.me, "this runner leads");
+                self.say_that_it_leads();
                 return Ok(self);
             }
-            let holder = self.elector.holder().map(str::to_owned);
-            if holder.as_deref().is_some_and(|holder| holder != self.me) && holder != told {
-                let holder_now = holder.as_deref().unwrap_or_default();
+            if let Some(holder) = self.elector.holder().filter(|holder| *holder != self.me)
+                && *leader.borrow() != holder
+            {
                 info!(
-                    event = "lease.waiting", lease = %self.name, holder = %holder_now,
+                    event = "lease.waiting", lease = %self.name, %holder,
                     "another runner leads this instance; this one stands by"
                 );
-                leader.send_replace(holder_now.to_owned());
-                told = holder;
+                leader.send_replace(holder.to_owned());
             }
             let due = self.elector.due().map_or(DURATION, |due| due.since(since_boot()));
             tokio::select! {
@@ -151,6 +150,10 @@ impl Candidate {
                 () = sleep(due) => {}
             }
         }
+    }
+
+    fn say_that_it_leads(&self) {
+        info!(event = "lease.held", lease = %self.name, holder = %self.me, "this runner leads");
     }
 
     /// Renews it until somebody else has it.
@@ -177,7 +180,7 @@ impl Candidate {
                     );
                 }
                 Standing::Leads | Standing::Waits if !was_open && self.fence.is_open() => {
-                    info!(event = "lease.held", lease = %self.name, holder = %self.me, "this runner leads");
+                    self.say_that_it_leads();
                 }
                 Standing::Leads | Standing::Waits => {}
             }
@@ -222,7 +225,7 @@ impl Candidate {
             Call::Look => (None, 0),
             Call::Write { over, transitions, .. } => (over.clone(), *transitions),
         };
-        let labels = [("app.kubernetes.io/managed-by".to_owned(), "runner".to_owned())];
+        let labels = [(MANAGED_BY.to_owned(), MANAGER.to_owned())];
         let annotations =
             [(labels::ABOUT.to_owned(), "Who holds this leads the instance.".to_owned())];
         Object {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::api::MANAGER;
 use super::seen::{Origin, Uid};
 use super::{labels, name};
 use crate::executor::{RESOURCE_ATTRIBUTES, SpawnRequest};
-use crate::plan::pod::CONTAINER;
+use crate::plan::pod::{CONTAINER, MANAGED_BY};
 use crate::plan::{Arrival, PodTemplate};
 
 /// Who makes pods: an instance, and the object that all of them belong to.
@@ -103,7 +104,7 @@ fn identity(request: &SpawnRequest, maker: &Maker, name: &str) -> Result<Value, 
         "metadata": {
             "name": name,
             "labels": {
-                "app.kubernetes.io/managed-by": "runner",
+                MANAGED_BY: MANAGER,
                 labels::INSTANCE: maker.instance,
                 labels::RUN: request.run.0.to_string(),
             },

@@ -6,70 +6,26 @@
 //! what came of a call ─────────────────────┘        └──► events
 //! ```
 //!
-//! Pure: what is to be done follows from what is known, whatever came first. A call that may or may
+//! Pure: `call.rs` is what can be asked, `next.rs` what is asked and told now. What is to be done
+//! follows from what is known, whatever came first. A call that may or may
 //! not have been heard is made again, as each says which pod it is about; and until a pod is known
 //! to be gone, no other is made in its place.
+
+mod call;
+mod next;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+pub(super) use self::call::{Answer, Call};
 use super::manifest::Manifest;
 use super::seen::{Seen, State, Uid};
 use crate::executor::Event;
-use crate::plan::{EntityId, Exit, Loss, Place, RunId, Waits, WaitsFor};
+use crate::plan::{EntityId, Exit, Loss, RunId, Waits, WaitsFor};
 
 /// The delay after the first call in a row that failed, and the longest one; each is twice the one
 /// before.
 const DELAY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
-
-/// What is to be asked of the cluster.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Call {
-    /// Make a pod. Made again, it changes nothing.
-    Create(Manifest),
-    /// Delete this very pod; `grace` is the time it has to end, in seconds, if not its own.
-    Delete {
-        /// Its name.
-        name: String,
-        /// Which pod of that name.
-        uid: Uid,
-        /// At least 1: after 0 nobody would know whether it has ended.
-        grace: Option<u32>,
-    },
-    /// Say what pod there is of this name.
-    Look {
-        /// The name.
-        name: String,
-    },
-}
-
-impl Call {
-    fn name(&self) -> &str {
-        match self {
-            Self::Create(manifest) => &manifest.name,
-            Self::Delete { name, .. } | Self::Look { name } => name,
-        }
-    }
-}
-
-/// What came of a call.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Answer {
-    /// There is this pod.
-    Pod(Seen),
-    /// There is no such pod.
-    None,
-    /// A pod of somebody else has the name.
-    Foreign,
-    /// It was heard, and will be done.
-    Done,
-    /// Another pod has the name, or the pod that is asked for is none.
-    Refused(String),
-    /// It cannot be done for want of something that may come.
-    Full(String),
-    /// Nobody knows whether it was heard.
-    Unknown(String),
-}
 
 /// How urgently a pod is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -420,117 +376,6 @@ impl Pods {
     pub(super) fn events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
-
-    /// Tells what is seen of a run.
-    fn tell(&mut self, name: &str) {
-        let Some(slot) = self.slots.get(name) else { return };
-        let (Some(run), Some(seen)) = (slot.run, slot.seen.clone()) else { return };
-        let Some(it) = self.runs.get_mut(&run) else { return };
-        if it.uid.as_ref() != Some(&seen.uid) {
-            return;
-        }
-        match seen.state {
-            State::Waiting(waits) => self.waits(run, Some(waits)),
-            State::Running { node, waits } => {
-                if !it.started {
-                    it.started = true;
-                    let place = Place::Pod { pod: name.to_owned(), node };
-                    self.events.push(Event::Started { run, place });
-                }
-                self.waits(run, waits);
-            }
-            State::Leftovers(exit) => {
-                if !it.leftovers {
-                    it.leftovers = true;
-                    self.events.push(Event::LeaderExited { run, exit });
-                }
-            }
-            State::Ended(exit) => {
-                let exit = match seen.leaving {
-                    Some(loss) if it.end.is_none() => Exit::Lost(loss),
-                    Some(_) | None => exit,
-                };
-                self.over(run, exit);
-            }
-        }
-    }
-
-    fn waits(&mut self, run: RunId, waits: Option<Waits>) {
-        if let Some(it) = self.runs.get_mut(&run)
-            && it.waits != waits
-        {
-            it.waits.clone_from(&waits);
-            self.events.push(Event::Waits { run, waits });
-        }
-    }
-
-    /// What is to be asked about a name.
-    fn next(&mut self, name: &str) -> Option<Call> {
-        let slot = self.slots.get_mut(name)?;
-        if slot.calling.is_some() {
-            return None;
-        }
-        if std::mem::take(&mut slot.doubted) {
-            return Some(Call::Look { name: name.to_owned() });
-        }
-        let Some(run) = slot.run else { return rest(slot) };
-        let it = self.runs.get_mut(&run)?;
-        let Some(uid) = &it.uid else {
-            if it.end.is_some() {
-                // It was called off before it was made; or that was asked, and nobody knows.
-                if slot.seen.is_none() {
-                    if slot.failures > 0 {
-                        return Some(Call::Look { name: name.to_owned() });
-                    }
-                    self.over(run, Exit::Unknown);
-                    return None;
-                }
-            }
-            return match &slot.seen {
-                Some(seen) if seen.entity != it.entity => {
-                    let error = format!("pod {name} serves entity {} already", seen.entity);
-                    self.not_made(Some(run), Some(error));
-                    None
-                }
-                // That of this very run: the answer to its making was lost.
-                Some(seen) if seen.run == run => {
-                    it.uid = Some(seen.uid.clone());
-                    it.manifest = None;
-                    self.tell(name);
-                    self.next(name)
-                }
-                Some(_) => evict(slot),
-                None => it.manifest.clone().map(Call::Create),
-            };
-        };
-        if it.end > it.end_asked {
-            it.end_asked = it.end;
-            let grace = (it.end == Some(End::Now)).then_some(1);
-            return Some(Call::Delete { name: name.to_owned(), uid: uid.clone(), grace });
-        }
-        None
-    }
-}
-
-/// What is to be asked about a name that no run has: an agent of nobody's is ended, and what is left
-/// of one that ended stays to be looked at, until that is not wanted any more.
-fn rest(slot: &mut Slot) -> Option<Call> {
-    let seen = slot.seen.as_ref()?;
-    let ended = matches!(seen.state, State::Ended(_));
-    if ended && !slot.unwanted {
-        return None;
-    }
-    evict(slot)
-}
-
-/// Has the pod go that there is, once.
-fn evict(slot: &mut Slot) -> Option<Call> {
-    let seen = slot.seen.as_ref()?;
-    if slot.evicted.as_ref() == Some(&seen.uid) {
-        return None;
-    }
-    slot.evicted = Some(seen.uid.clone());
-    Some(Call::Delete { name: seen.name.clone(), uid: seen.uid.clone(), grace: None })
 }
 
 #[cfg(test)]
