@@ -178,6 +178,15 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
+    /// Why it cannot hold its agents in PID namespaces, if it cannot.
+    pub(crate) fn refuses_pid_namespaces(&self) -> Option<String> {
+        let told = self.process.wait(0, "what holds the agents", |line| {
+            let refusal = line.as_str().is_some_and(|line| line.contains("no PID namespace"));
+            refusal || line["event"] == "containment.pid_namespace"
+        });
+        told.as_str().map(str::to_owned)
+    }
+
     pub(crate) fn start(config: &str) -> Self {
         Self::start_with(config, &[])
     }

@@ -277,11 +277,7 @@ fn an_agent_in_a_pid_namespace_is_in_its_sandbox_too() {
         1,
     );
     let runner = Runner::start_at(place(), &config);
-    let told = runner.process.wait(0, "what holds the agents", |line| {
-        let refusal = line.as_str().is_some_and(|line| line.contains("no PID namespace"));
-        refusal || line["event"] == "containment.pid_namespace"
-    });
-    if let Some(refusal) = told.as_str() {
+    if let Some(refusal) = runner.refuses_pid_namespaces() {
         eprintln!("NOT TESTED: {refusal}");
         return;
     }

@@ -106,11 +106,7 @@ fn agents_in_pid_namespaces_outlive_their_runner_and_nobody_outlives_them() {
     let config =
         config(&world, "pid-namespace").replace("--touch left", "--lock held --touch left");
     let mut runner = Runner::start(&config);
-    let told = runner.process.wait(0, "what holds the agents", |line| {
-        let refusal = line.as_str().is_some_and(|line| line.contains("no PID namespace"));
-        refusal || line["event"] == "containment.pid_namespace"
-    });
-    if let Some(refusal) = told.as_str() {
+    if let Some(refusal) = runner.refuses_pid_namespaces() {
         eprintln!("NOT TESTED: {refusal}");
         return;
     }

@@ -19,7 +19,8 @@ import pytest
 from audit import Audit
 from cluster import Cluster, Namespace
 from demo_world import DemoWorld
-from images import BUILD, Image
+from figures import Figures
+from images import Image
 from instance import FORAGER, Instance, beings, in_pods
 from kit import Kit
 from log import Ev
@@ -96,16 +97,10 @@ def one_for_each(audit: Audit, crew: Crew) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def figures() -> Iterator[list[str]]:
-    figures: list[str] = []
-    yield figures
-    text = "\n".join([f"{'fault':52}{'noticed s':>12}{'converged s':>14}", *figures]) + "\n"
-    (BUILD / "faults.txt").write_text(text)
-    print(f"\n{text}")
-
-
-def row(what: str, noticed: float, converged: float) -> str:
-    return f"{what:52}{noticed:>12.2f}{converged:>14.2f}"
+def figures() -> Iterator[Figures]:
+    columns = ("noticed s", 12), ("converged s", 14)
+    with Figures("fault", *columns).kept("faults.txt") as figures:
+        yield figures
 
 
 def process(instance: Instance, entity: str) -> int:
@@ -120,7 +115,7 @@ def process(instance: Instance, entity: str) -> int:
 
 
 def test_the_api_server_is_killed_in_the_middle_of_a_rollout(
-    components: Kit, crew: Crew, figures: list[str]
+    components: Kit, crew: Crew, figures: Figures
 ) -> None:
     instance = crew.instance
     log, mark, others = instance.runner.log, instance.runner.mark(), instance.uids(*ROLLED)
@@ -140,11 +135,11 @@ def test_the_api_server_is_killed_in_the_middle_of_a_rollout(
     assert instance.uids(*ROLLED) == others
     assert instance.runner.touched(mark, but=ROLLED) == []
     crew.world.wait_leased("steady", *ROLLED)
-    figures.append(row("API server killed in a rollout, and there again", noticed, converged))
+    figures.add("API server killed in a rollout, and there again", noticed, converged)
 
 
 def test_a_kubelet_that_is_away_is_waited_for(
-    components: Kit, crew: Crew, figures: list[str]
+    components: Kit, crew: Crew, figures: Figures
 ) -> None:
     instance = crew.instance
     log, mark, before = instance.runner.log, instance.runner.mark(), instance.uids()
@@ -170,11 +165,11 @@ def test_a_kubelet_that_is_away_is_waited_for(
     assert instance.uids("asked") == {name: it for name, it in before.items() if name != "asked"}
     assert instance.runner.touched(mark, but=("asked",)) == []
     crew.world.wait_leased("asked")
-    figures.append(row("kubelet away, one pod to be replaced, and there again", noticed, converged))
+    figures.add("kubelet away, one pod to be replaced, and there again", noticed, converged)
 
 
 def test_agents_that_are_killed_or_taken_away_are_back(
-    components: Kit, crew: Crew, figures: list[str]
+    components: Kit, crew: Crew, figures: Figures
 ) -> None:
     """All at one time."""
     instance = crew.instance
@@ -207,4 +202,4 @@ def test_agents_that_are_killed_or_taken_away_are_back(
     names = {"killed": "its process killed", "evicted": "evicted", "hog": "OOM-killed"}
     for entity, what in names.items():
         noticed, there = (each.at - began[entity] for each in (exits[entity], starts[entity]))
-        figures.append(row(what, noticed, there))
+        figures.add(what, noticed, there)

@@ -20,7 +20,8 @@ from kubernetes import client, dynamic
 from audit import Audit, doubled
 from cluster import Cluster, Namespace
 from demo_world import DemoWorld
-from images import BUILD, Image
+from figures import Figures
+from images import Image
 from instance import FORAGER, Instance, beings, in_pods
 from log import Ev
 from processes import eventually
@@ -74,20 +75,14 @@ def scene(cluster: Cluster, tmp_path: Path, runner_image: Image) -> Iterator[Sce
 
 
 @pytest.fixture(scope="module")
-def figures() -> Iterator[list[str]]:
-    figures: list[str] = []
-    yield figures
-    text = "\n".join([f"{'the leader':52}{'another leads s':>17}{'at work s':>12}", *figures]) + "\n"
-    (BUILD / "leaders.txt").write_text(text)
-    print(f"\n{text}")
-
-
-def row(what: str, leads: float, works: float) -> str:
-    return f"{what:52}{leads:>17.2f}{works:>12.2f}"
+def figures() -> Iterator[Figures]:
+    columns = ("another leads s", 17), ("at work s", 12)
+    with Figures("the leader", *columns).kept("leaders.txt") as figures:
+        yield figures
 
 
 def test_a_leader_that_is_killed_is_replaced(
-    scene: Scene, audit: Audit, figures: list[str]
+    scene: Scene, audit: Audit, figures: Figures
 ) -> None:
     with Instance(scene.directory / "first", scene.namespace, scene.file("low")) as first:
         first.wait_started("idle", "steady", *WORKERS)
@@ -116,11 +111,11 @@ def test_a_leader_that_is_killed_is_replaced(
         # Nobody leads any more.
         first.runner.wait_for(Ev.LEASE_HELD, timeout=REPLACED_SECONDS)
         first.runner.wait_for(Ev.RUNNER_RESUMED, timeout=30)
-    figures.append(row("SIGKILL", leads, works))
+    figures.add("SIGKILL", leads, works)
 
 
 def test_a_leader_that_is_stopped_in_a_rollout_does_nothing_when_it_goes_on(
-    scene: Scene, audit: Audit, figures: list[str]
+    scene: Scene, audit: Audit, figures: Figures
 ) -> None:
     with Instance(scene.directory / "first", scene.namespace, scene.file("low")) as first:
         first.wait_started("idle", "steady", *WORKERS)
@@ -151,7 +146,7 @@ def test_a_leader_that_is_stopped_in_a_rollout_does_nothing_when_it_goes_on(
             second.stop(60)
         first.runner.sweep()
         first.runner.ended = True
-    figures.append(row("SIGSTOP in a rollout, and SIGCONT", leads, works))
+    figures.add("SIGSTOP in a rollout, and SIGCONT", leads, works)
 
 
 def wage(instance: Instance, entity: str) -> str | None:
@@ -163,7 +158,7 @@ def wage(instance: Instance, entity: str) -> str | None:
     return told[0] if len(told) == 1 else None
 
 
-def test_runners_in_the_cluster(scene: Scene, audit: Audit, figures: list[str]) -> None:
+def test_runners_in_the_cluster(scene: Scene, audit: Audit, figures: Figures) -> None:
     """What `runner export kubernetes` prints: two pods, of which one leads; edits of the file; and
     the end of the one that leads."""
     directory = scene.directory / "exported"
@@ -217,7 +212,7 @@ def test_runners_in_the_cluster(scene: Scene, audit: Audit, figures: list[str]) 
     }
     history = audit.history(scene.namespace.name, scene.namespace.uids())
     assert [str(double) for double in doubled(life for life in history if life.entity)] == []
-    figures.append(row("its pod is deleted", leads, works))
+    figures.add("its pod is deleted", leads, works)
 
 
 def adapted(document: dict[str, Any]) -> dict[str, Any]:
