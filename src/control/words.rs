@@ -1,22 +1,17 @@
 //! What agents wrote that are pods. Of others it is in their files.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::AsyncReadExt as _;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::Status;
 
 use super::Instance;
 use super::feed::look;
-use crate::executor::kubernetes::{Unread, Wanted, Words};
+use crate::executor::kubernetes::{Log, Unread, Wanted, Words};
 use crate::plan::{EntityId, Phase, RunId};
 use crate::proto::control as pb;
-
-/// The most bytes in one part.
-const PART: usize = 64 << 10;
 
 /// How many lines the end of a log has.
 const LAST_LINES: i64 = 100;
@@ -26,17 +21,32 @@ type Parts = mpsc::Sender<Result<pb::LogPart, Status>>;
 /// How long the end of a log may take.
 const SOON: Duration = Duration::from_secs(2);
 
+/// How long it takes until a log is looked at again that was cut off.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// The end of what the agent of this incarnation of an entity wrote; nothing if that cannot be told
 /// soon.
 pub(super) async fn tail(words: &Words, id: &EntityId, incarnation: i64) -> Vec<u8> {
     let wanted = Wanted { follow: false, tail: Some(LAST_LINES), since: None };
+    let mut log = words.of(id, incarnation, wanted);
+    let mut bytes = Vec::new();
     let read = async {
-        let mut read = pin!(words.read(id, incarnation, wanted).await.ok()?);
-        let mut bytes = Vec::new();
-        read.read_to_end(&mut bytes).await.ok()?;
-        Some(bytes)
+        while let Ok(Some(more)) = log.more().await {
+            bytes.extend(more);
+        }
     };
-    timeout(SOON, read).await.ok().flatten().unwrap_or_default()
+    // What there is by then is better than nothing.
+    let _ = timeout(SOON, read).await;
+    bytes
+}
+
+/// The log that is shown.
+struct Shown {
+    /// Of which run; none if that had ended before anybody asked.
+    run: Option<RunId>,
+    log: Log,
+    /// Whether nothing follows.
+    whole: bool,
 }
 
 /// Sends what the agent of an entity wrote; where more is waited for, through its restarts.
@@ -46,32 +56,41 @@ pub(super) async fn send(
     parts: Parts,
 ) {
     let mut changes = instance.changes.clone();
-    let mut shown = None;
+    let mut shown: Option<Shown> = None;
     loop {
         changes.mark_unchanged();
         let Some((incarnation, now)) = agent(&instance, &id).await else { return };
-        let is_new = match now {
-            // The pod of its name may be the one before.
-            Now::Begins => !wanted.follow,
-            Now::Runs(_) => shown != Some(now),
-            Now::Over => shown.is_none(),
+        let run = match now {
+            Now::Runs(run) => Some(run),
+            Now::Begins | Now::Over => None,
         };
-        if is_new {
-            match words.read(&id, incarnation, wanted).await {
-                Ok(read) => {
-                    if pass_on(read, &parts).await.is_err() {
+        let is_another =
+            run.is_some_and(|run| shown.as_ref().is_some_and(|it| it.run != Some(run)));
+        if is_another {
+            // Of the next one all is new.
+            (wanted.tail, wanted.since) = (None, None);
+        }
+        let mut was_cut = false;
+        // While it begins, the pod of its name may be the one before.
+        if now != Now::Begins || !wanted.follow {
+            let log = || words.of(&id, incarnation, wanted);
+            let it = match &mut shown {
+                Some(it) if !is_another => it,
+                _ => shown.insert(Shown { run, log: log(), whole: false }),
+            };
+            if !it.whole {
+                match pass_on(&mut it.log, &parts).await {
+                    Ok(()) => it.whole = true,
+                    Err(Unsent::Unread(why)) if wanted.follow && it.may_go_on(&why) => {
+                        was_cut = now != Now::Over;
+                        it.whole = now == Now::Over;
+                    }
+                    Err(Unsent::Unread(why)) => {
+                        // Who asked may have gone away.
+                        let _ = parts.send(Err(Status::unavailable(why.to_string()))).await;
                         return;
                     }
-                    shown = Some(now);
-                    // Of the next one all is new.
-                    (wanted.tail, wanted.since) = (None, None);
-                }
-                // It is about to begin.
-                Err(Unread::Nothing(_)) if wanted.follow => {}
-                Err(why) => {
-                    // Who asked may have gone away.
-                    let _ = parts.send(Err(Status::unavailable(why.to_string()))).await;
-                    return;
+                    Err(Unsent::Unwanted) => return,
                 }
             }
         }
@@ -79,9 +98,18 @@ pub(super) async fn send(
             return;
         }
         tokio::select! {
-            more = changes.changed() => if more.is_err() { return },
+            () = sleep(AGAIN), if was_cut => {}
+            more = changes.changed(), if !was_cut => if more.is_err() { return },
             () = parts.closed() => return,
         }
+    }
+}
+
+impl Shown {
+    /// Whether more of it may be had later: it is about to begin, or its node or the API server is
+    /// away for a while.
+    fn may_go_on(&self, why: &Unread) -> bool {
+        matches!(why, Unread::Nothing(_)) || self.log.has_begun()
     }
 }
 
@@ -105,18 +133,20 @@ async fn agent(instance: &Instance, id: &EntityId) -> Option<(i64, Now)> {
     Some((agent.incarnation, now))
 }
 
-/// An error says that nobody reads any more.
-async fn pass_on(read: impl futures_util::AsyncBufRead, parts: &Parts) -> Result<(), ()> {
-    let mut read = pin!(read);
-    let mut buffer = vec![0; PART];
+/// Why not all of a log was sent.
+enum Unsent {
+    Unread(Unread),
+    /// Nobody reads any more.
+    Unwanted,
+}
+
+async fn pass_on(log: &mut Log, parts: &Parts) -> Result<(), Unsent> {
     loop {
-        let got = tokio::select! {
-            got = read.read(&mut buffer) => got,
-            () = parts.closed() => return Err(()),
+        let more = tokio::select! {
+            more = log.more() => more.map_err(Unsent::Unread)?,
+            () = parts.closed() => return Err(Unsent::Unwanted),
         };
-        // It has ended, or its node has gone away: what follows is told by what becomes of the agent.
-        let Ok(count @ 1..) = got else { return Ok(()) };
-        let bytes = buffer.get(..count).unwrap_or_default().to_vec();
-        parts.send(Ok(pb::LogPart { bytes })).await.map_err(|_| ())?;
+        let Some(bytes) = more else { return Ok(()) };
+        parts.send(Ok(pb::LogPart { bytes })).await.map_err(|_| Unsent::Unwanted)?;
     }
 }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from configs import quick
 from images import Image
 from log import Ev, Line
 from manifests import ENTITY
+from paths import RUNNER_BIN
 from processes import eventually
 from runner import Runner, run_once
 
@@ -37,7 +41,7 @@ def in_pods(namespace: Namespace, server: str, image: Image, **tables: Mapping[s
         **tables
         | {
             "runner": runner | dict(tables.get("runner", {})),
-            "kubernetes": kubernetes,
+            "kubernetes": kubernetes | dict(tables.get("kubernetes", {})),
             "agents": {"default": {"command": FORAGER}} | dict(tables.get("agents", {})),
         }
     )
@@ -105,6 +109,25 @@ class Instance:
         (agent,) = self.data("get", "agents", entity)["items"]
         assert isinstance(agent, dict)
         return agent
+
+    @contextmanager
+    def following(self, entity: str, timeout: float = 90.0) -> Iterator[Iterator[str]]:
+        """The lines that `logs -f` shows; no more after the timeout."""
+        command = [str(RUNNER_BIN), "logs", "-f", entity]
+        following = subprocess.Popen(
+            [*command, "--state-dir", str(self.runner.state_dir)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        late = threading.Timer(timeout, following.kill)
+        late.start()
+        try:
+            assert following.stdout is not None
+            yield (line.rstrip("\n") for line in following.stdout)
+        finally:
+            late.cancel()
+            following.kill()
+            following.wait()
 
     def wait_why(self, entity: str, *steps: str, timeout: float = 30.0) -> None:
         """Until `why` tells these steps, in this order."""

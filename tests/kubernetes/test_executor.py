@@ -6,11 +6,8 @@ spent only once.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +22,6 @@ from images import Image
 from instance import FORAGER, Instance, beings, in_pods
 from log import Ev
 from manifests import INSTANCE, RUN
-from paths import RUNNER_BIN
 from processes import eventually
 from runner import Runner
 from world import World
@@ -365,25 +361,11 @@ def test_logs_are_read_from_the_cluster_through_a_restart(
         config = in_pods(namespace, world.address, runner_image, agents={"default": default})
         with Instance(tmp_path / "pods", namespace, config) as pods:
             pods.wait_started("ann")
-            command = [str(RUNNER_BIN), "logs", "-f", "ann"]
-            following = subprocess.Popen(
-                [*command, "--state-dir", str(pods.runner.state_dir)],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            # It bounds the reading below.
-            late = threading.Timer(90, following.kill)
-            late.start()
-            assert following.stdout is not None
-            try:
-                (hello,) = itertools.islice(following.stdout, 1)
+            with pods.following("ann") as lines:
+                hello = next(lines)
                 pods.say("restart", "ann")
-                bye, again = itertools.islice(following.stdout, 2)
-                assert bye == "SIGTERM: bye\n"
+                bye, again = next(lines), next(lines)
+                assert bye == "SIGTERM: bye"
                 assert json.loads(hello).keys() == json.loads(again).keys()
-                assert pods.say("logs", "ann", "--tail", "1") == again
-                assert again.strip() in pods.say("describe", "agent", "ann")
-            finally:
-                late.cancel()
-                following.kill()
-                following.wait()
+                assert pods.say("logs", "ann", "--tail", "1") == f"{again}\n"
+                assert again in pods.say("describe", "agent", "ann")

@@ -28,10 +28,13 @@ from processes import argv, eventually
 
 API_SERVER = "kube-apiserver"
 ROLLED = ("rolled1", "rolled2", "rolled3", "rolled4")
-# It takes more memory than it may when it is told to.
+# It takes more memory than it may when it is told to, and speaks when it is told to.
 HOG = """
-import signal
+import itertools, signal
 signal.signal(signal.SIGUSR1, lambda *_: bytes(1) * 10**9)
+said = itertools.count(1)
+signal.signal(signal.SIGUSR2, lambda *_: print(next(said), flush=True))
+print("ready", flush=True)
 while True:
     signal.pause()
 """
@@ -136,6 +139,26 @@ def test_the_api_server_is_killed_in_the_middle_of_a_rollout(
     assert instance.runner.touched(mark, but=ROLLED) == []
     crew.world.wait_leased("steady", *ROLLED)
     figures.add("API server killed in a rollout, and there again", noticed, converged)
+
+
+def test_a_log_is_followed_through_an_outage_of_the_api_server(
+    components: Kit, crew: Crew
+) -> None:
+    instance = crew.instance
+    log, mark, hog = instance.runner.log, instance.runner.mark(), process(crew.instance, "hog")
+    with instance.following("hog") as lines:
+        assert next(lines) == "ready"
+        os.kill(hog, signal.SIGUSR2)
+        assert next(lines) == "1"
+        components.kill(API_SERVER)
+        log.wait_for(Ev.CLUSTER_LOST, since=mark)
+        os.kill(hog, signal.SIGUSR2)
+        components.start(API_SERVER)
+        assert next(lines) == "2"
+        os.kill(hog, signal.SIGUSR2)
+        assert next(lines) == "3"
+    log.wait_for(Ev.CLUSTER_BACK, since=mark, timeout=60)
+    assert instance.runner.touched(mark) == []
 
 
 def test_a_kubelet_that_is_away_is_waited_for(

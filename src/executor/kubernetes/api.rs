@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Request;
+use http::header::{HeaderValue, USER_AGENT};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::client::{Body, ClientBuilder};
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 use tower::filter::FilterLayer;
 use tower::limit::RateLimitLayer;
 
+use super::contact::Contact;
 use super::lead::Fence;
 use super::pods::{Answer, Call};
 use super::seen::{Seen, Uid};
@@ -25,6 +27,9 @@ const WRITE_AFTER: Duration = Duration::from_secs(1);
 
 /// By this name the server knows what of an object is the runner's.
 pub(super) const MANAGER: &str = "runner";
+
+/// Who asks, for those who look after the server.
+const AGENT: &str = concat!("runner/", env!("CARGO_PKG_VERSION"));
 
 /// How a cluster is reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +64,7 @@ pub enum ClusterError {
 pub(super) async fn clients(
     access: &Access,
     fence: Fence,
+    contact: Contact,
 ) -> Result<(Client, Client), ClusterError> {
     let wrong = |error: &dyn std::error::Error| ClusterError::Config(innermost(error));
     let options = KubeConfigOptions { context: access.context.clone(), ..Default::default() };
@@ -70,6 +76,7 @@ pub(super) async fn clients(
         Err(_) => Config::infer().await.map_err(|it| wrong(&it))?,
     };
     config.connect_timeout = Some(CALL);
+    config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     let window = f64::from(access.burst.max(1)) / access.qps;
     let window = Duration::try_from_secs_f64(window).unwrap_or(Duration::from_secs(1));
     let layer = RateLimitLayer::new(u64::from(access.burst.max(1)), window);
@@ -79,7 +86,7 @@ pub(super) async fn clients(
     let fenced = FilterLayer::new(move |request: Request<Body>| {
         if request.method().is_safe() || fence.is_open() { Ok(request) } else { Err(Expired) }
     });
-    Ok((direct, builder.with_layer(&fenced).with_layer(&layer).build()))
+    Ok((direct, builder.with_layer(&fenced).with_layer(&contact).with_layer(&layer).build()))
 }
 
 /// Why a write is not made.

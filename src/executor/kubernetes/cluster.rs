@@ -12,9 +12,10 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::api::{Access, ClusterError, MANAGER, ask, clients, in_time, innermost};
+use super::api::{Access, ClusterError, MANAGER, ask, clients, in_time};
+use super::contact::Contact;
 use super::lead::{Fence, Leadership};
 use super::lease::Standing;
 use super::manifest::{Maker, manifest};
@@ -81,8 +82,8 @@ impl Cluster {
         leader: &watch::Sender<String>,
     ) -> Result<Self, ClusterError> {
         let instance = name::instance(instance);
-        let fence = Fence::default();
-        let (direct, client) = clients(access, fence.clone()).await?;
+        let (fence, contact) = (Fence::default(), Contact::default());
+        let (direct, client) = clients(access, fence.clone(), contact.clone()).await?;
         let namespace =
             access.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
         let info = in_time(client.apiserver_version()).await?;
@@ -105,7 +106,7 @@ impl Cluster {
             leadership,
             kept,
             watch,
-            contact: Contact::default(),
+            contact,
             sights: Pods::default(),
             found: BTreeMap::new(),
         })
@@ -142,7 +143,7 @@ impl Cluster {
     /// What its agents wrote, and whether it answers.
     #[must_use]
     pub fn words(&self) -> Words {
-        let silence = Silence { watch: self.contact.0.subscribe(), fence: self.fence.clone() };
+        let silence = Silence { watch: self.contact.trouble(), fence: self.fence.clone() };
         Words::new(self.pods.clone(), self.maker.instance.clone(), silence)
     }
 
@@ -231,7 +232,7 @@ impl Cluster {
                         self.contact.heard();
                         self.sight(event, &mut listing);
                     }
-                    Some(Err(error)) => self.contact.lost(&error),
+                    Some(Err(error)) => self.contact.failed(&error),
                     None => return,
                 },
                 Some(Ok(Ok(owner))) = owning.join_next() => self.maker.belong_to(owner.metadata.uid),
@@ -293,29 +294,6 @@ impl Cluster {
                     self.sights.deleted(seen);
                 }
             }
-        }
-    }
-}
-
-/// Whether the server was last heard.
-#[derive(Debug, Default)]
-struct Contact(watch::Sender<Option<String>>);
-
-impl Contact {
-    fn heard(&self) {
-        if self.0.send_if_modified(|trouble| trouble.take().is_some()) {
-            info!(event = "cluster.back", "the Kubernetes API server answers again");
-        }
-    }
-
-    fn lost(&self, error: &watcher::Error) {
-        let error = innermost(error);
-        if self.0.send_replace(Some(error.clone())).is_none() {
-            warn!(
-                event = "cluster.lost",
-                %error,
-                "the Kubernetes API server does not answer; the agents run on, and none is started or stopped"
-            );
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod api;
 mod cluster;
+mod contact;
 mod labels;
 mod lead;
 mod lease;
@@ -21,6 +22,7 @@ mod name;
 mod notebook;
 mod pods;
 mod seen;
+mod stamps;
 mod words;
 
 use std::time::Duration;
@@ -36,7 +38,7 @@ pub use cluster::{Cluster, Found};
 pub use name::Names;
 pub use notebook::Notebook;
 pub use seen::{Origin, Seen, State, Uid};
-pub use words::{Unread, Wanted, Words};
+pub use words::{Log, Unread, Wanted, Words};
 
 /// How long the last pods may take to go, after the last agent has ended.
 const LAST_CALLS: Duration = Duration::from_secs(10);

@@ -1,7 +1,10 @@
 //! What the agents of an instance wrote: their nodes keep it for as long as their pods are there. And
 //! whether the cluster answers.
 
-use futures_util::AsyncBufRead;
+use std::fmt;
+use std::pin::Pin;
+
+use futures_util::{AsyncBufRead, AsyncReadExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
@@ -10,8 +13,12 @@ use tokio::sync::watch;
 use super::api::innermost;
 use super::lead::Fence;
 use super::name;
+use super::stamps::Stamps;
 use crate::plan::EntityId;
 use crate::plan::pod::CONTAINER;
+
+/// The most bytes that are read at once.
+const PART: usize = 64 << 10;
 
 /// Reads what agents wrote.
 #[derive(Clone)]
@@ -29,8 +36,8 @@ pub(super) struct Silence {
     pub(super) fence: Fence,
 }
 
-impl std::fmt::Debug for Words {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Words").field("instance", &self.instance).finish_non_exhaustive()
     }
 }
@@ -76,31 +83,86 @@ impl Words {
         self.pods.namespace().unwrap_or_default()
     }
 
-    /// What the agent of this incarnation of an entity wrote.
+    /// The log of the agent of this incarnation of an entity. Nothing is asked yet.
+    #[must_use]
+    pub fn of(&self, entity: &EntityId, incarnation: i64, wanted: Wanted) -> Log {
+        let pod = name::pod(&self.instance, entity, incarnation);
+        Log { pods: self.pods.clone(), pod, wanted, stamps: Stamps::default(), stream: None }
+    }
+}
+
+/// What one agent wrote. Where it is cut off, reading it again goes on behind the last that was read.
+pub struct Log {
+    pods: Api<Pod>,
+    pod: String,
+    wanted: Wanted,
+    stamps: Stamps,
+    stream: Option<Pin<Box<dyn AsyncBufRead + Send>>>,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("pod", &self.pod).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// What follows; nothing at its end. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// If there is none yet, or it cannot be had.
-    pub async fn read(
-        &self,
-        entity: &EntityId,
-        incarnation: i64,
-        wanted: Wanted,
-    ) -> Result<impl AsyncBufRead + Send + use<>, Unread> {
-        let name = name::pod(&self.instance, entity, incarnation);
+    /// If there is no log yet, or it was cut off.
+    pub async fn more(&mut self) -> Result<Option<Vec<u8>>, Unread> {
+        if self.stream.is_none() {
+            self.stream = Some(self.open().await?);
+        }
+        let mut buffer = vec![0; PART];
+        while let Some(stream) = &mut self.stream {
+            match stream.read(&mut buffer).await {
+                Ok(0) => {
+                    self.stream = None;
+                    return self.stamps.words().map_or(Ok(None), |said| Err(Unread::Failed(said)));
+                }
+                Ok(count) => {
+                    let agents = self.stamps.take(buffer.get(..count).unwrap_or_default());
+                    if !agents.is_empty() {
+                        return Ok(Some(agents));
+                    }
+                }
+                Err(error) => {
+                    self.stream = None;
+                    return Err(Unread::Failed(error.to_string()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether any of it was read.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.stamps.since().is_some()
+    }
+
+    async fn open(&mut self) -> Result<Pin<Box<dyn AsyncBufRead + Send>>, Unread> {
+        self.stamps.resume();
+        let Wanted { follow, tail, since } = self.wanted;
+        let since_time = self.stamps.since();
+        let anew = since_time.is_none();
         let params = LogParams {
             container: Some(CONTAINER.to_owned()),
-            follow: wanted.follow,
-            tail_lines: wanted.tail,
-            since_seconds: wanted.since,
+            follow,
+            tail_lines: tail.filter(|_| anew),
+            since_seconds: since.filter(|_| anew),
+            since_time,
+            timestamps: true,
             ..LogParams::default()
         };
-        self.pods.log_stream(&name, &params).await.map_err(|error| {
-            if let kube::Error::Api(status) = &error
-                && matches!(status.code, 400 | 404)
-            {
-                return Unread::Nothing(status.message.clone());
+        match self.pods.log_stream(&self.pod, &params).await {
+            Ok(stream) => Ok(Box::pin(stream)),
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => {
+                Err(Unread::Nothing(status.message.clone()))
             }
-            Unread::Failed(innermost(&error))
-        })
+            Err(error) => Err(Unread::Failed(innermost(&error))),
+        }
     }
 }
