@@ -69,8 +69,10 @@ fn check_pace(scene: &Scene, plan: &Plan) -> Result<(), String> {
     ensure(!waits || starting + starts > 0 || plan.wake_at.is_some(), || "nobody's turn".to_owned())
 }
 
+/// Whose pod is there is its cluster's to start.
 fn count_starting(observed: &Observed) -> usize {
-    observed.agents.values().filter(|agent| agent.starting_since().is_some()).count()
+    let starts = |agent: &&Agent| agent.starting_since().is_some() && agent.waits.is_none();
+    observed.agents.values().filter(starts).count()
 }
 
 fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {

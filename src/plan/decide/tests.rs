@@ -639,6 +639,20 @@ fn no_more_are_started_at_once_than_may_be_and_the_next_one_when_one_has_started
 }
 
 #[test]
+fn a_pod_that_its_cluster_has_is_the_clusters_to_pace() {
+    let mut scene = Scene::new(rules(vec![template("default")]));
+    scene.change_rules(|rules| rules.spawn = Spawn { max_parallel: 1, per_second: 100 });
+    scene.answer(["a", "b"].map(entity));
+    scene.apply();
+    let waits = Waits { on: WaitsFor::Placement, message: String::new() };
+    scene.agent("a").waits = Some(waits);
+    assert_plan(
+        &scene,
+        "start b: the entity has no agent; template default (default template)\nunchanged 1",
+    );
+}
+
+#[test]
 fn restarts_and_newcomers_are_started_in_turn_those_that_are_due_longest_first() {
     let mut scene = Scene::running(&["a", "b", "c"]);
     scene.pass(20 * SECOND);
