@@ -59,9 +59,16 @@ def beings(*ids: str, kind: str = "forager", **fields: Any) -> str:
 class Instance:
     """One instance, through the lives of its runners."""
 
-    def __init__(self, directory: Path, namespace: Namespace, config: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        namespace: Namespace,
+        config: str,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
+        self.env = env
         self.namespace = namespace
         self.config = config
         self.runner = self._begin()
@@ -78,7 +85,7 @@ class Instance:
             self.runner.sweep()
 
     def _begin(self) -> Runner:
-        return Runner(self.directory, None, self.config)
+        return Runner(self.directory, None, self.config, env=self.env)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from images import Image
 from instance import FORAGER, Instance, beings, in_pods
 from log import Ev
 from processes import eventually
+from relay import Relay
 from runner import Runner, run_once
 
 # The issue's own bar.
@@ -118,35 +120,59 @@ def test_a_leader_that_is_stopped_in_a_rollout_does_nothing_when_it_goes_on(
     scene: Scene, audit: Audit, figures: Figures
 ) -> None:
     with Instance(scene.directory / "first", scene.namespace, scene.file("low")) as first:
-        first.wait_started("idle", "steady", *WORKERS)
-        with scene.standby("low") as second:
-            mark = first.runner.mark()
-            # Edited while it waits: what it was started with does not count when its turn comes.
-            second.save(scene.file("high"))
-            first.save(scene.file("high"))
-            first.runner.wait_for(Ev.STARTED, since=mark, timeout=60)
-            assert first.runner.count(Ev.ROLLOUT_COMPLETED, mark) == 0
-            first.runner.process.send_signal(signal.SIGSTOP)
-            stopped = time.monotonic()
-            leads = second.wait_for(Ev.LEASE_HELD, timeout=REPLACED_SECONDS).at - stopped
+        signals = first.runner.process.send_signal
+        away, back = partial(signals, signal.SIGSTOP), partial(signals, signal.SIGCONT)
+        times = replace_in_a_rollout(scene, audit, first, away, back)
+    figures.add("SIGSTOP in a rollout, and SIGCONT", *times)
 
-            def all_changed() -> bool:
-                return all(wage(first, worker) == "high" for worker in WORKERS)
 
-            eventually(all_changed, "all workers have the new wage", 90)
-            works = time.monotonic() - stopped
-            uids = first.uids()
-            first.runner.process.send_signal(signal.SIGCONT)
-            first.runner.wait_for(Ev.LEASE_LOST, timeout=15)
-            assert first.runner.process.wait(15) == OUSTED, first.runner.log.tail()
-            assert first.uids() == uids
-            first.assert_nobody_doubled(audit)
-            lives = [life.entity for life in audit.history(scene.namespace.name, set(uids.values()))]
-            assert {worker: lives.count(worker) for worker in WORKERS} == dict.fromkeys(WORKERS, 2)
-            second.stop(60)
-        first.runner.sweep()
-        first.runner.ended = True
-    figures.add("SIGSTOP in a rollout, and SIGCONT", leads, works)
+def test_a_leader_that_is_cut_off_in_a_rollout_does_nothing_when_it_is_back(
+    scene: Scene, audit: Audit, figures: Figures
+) -> None:
+    with Relay() as relay:
+        directory, env = scene.directory / "first", relay.kubeconfig(scene.directory / "relayed")
+        with Instance(directory, scene.namespace, scene.file("low"), env) as first:
+            times = replace_in_a_rollout(scene, audit, first, relay.cut, relay.mend)
+    figures.add("cut off in a rollout, and back", *times)
+
+
+def replace_in_a_rollout(
+    scene: Scene,
+    audit: Audit,
+    first: Instance,
+    away: Callable[[], None],
+    back: Callable[[], None],
+) -> tuple[float, float]:
+    """Seconds until another leads, and until that one has rolled out."""
+    first.wait_started("idle", "steady", *WORKERS)
+    with scene.standby("low") as second:
+        mark = first.runner.mark()
+        # Edited while it waits: what it was started with does not count when its turn comes.
+        second.save(scene.file("high"))
+        first.save(scene.file("high"))
+        first.runner.wait_for(Ev.STARTED, since=mark, timeout=60)
+        assert first.runner.count(Ev.ROLLOUT_COMPLETED, mark) == 0
+        away()
+        began = time.monotonic()
+        leads = second.wait_for(Ev.LEASE_HELD, timeout=REPLACED_SECONDS).at - began
+
+        def all_changed() -> bool:
+            return all(wage(first, worker) == "high" for worker in WORKERS)
+
+        eventually(all_changed, "all workers have the new wage", 90)
+        works = time.monotonic() - began
+        uids = first.uids()
+        back()
+        first.runner.wait_for(Ev.LEASE_LOST, timeout=15)
+        assert first.runner.process.wait(15) == OUSTED, first.runner.log.tail()
+        assert first.uids() == uids
+        first.assert_nobody_doubled(audit)
+        lives = [life.entity for life in audit.history(scene.namespace.name, set(uids.values()))]
+        assert {worker: lives.count(worker) for worker in WORKERS} == dict.fromkeys(WORKERS, 2)
+        second.stop(60)
+    first.runner.sweep()
+    first.runner.ended = True
+    return leads, works
 
 
 def wage(instance: Instance, entity: str) -> str | None:
