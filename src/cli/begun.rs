@@ -6,7 +6,7 @@ use std::path::absolute;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::cluster;
 use super::console::Console;
@@ -25,12 +25,12 @@ use crate::config::{self, Config};
 use crate::control::{self, Instance};
 use crate::discovery;
 use crate::executor::gate::{Births, VERB};
-use crate::executor::kubernetes::{Access, Cluster, Kubernetes, Words};
+use crate::executor::kubernetes::{Kubernetes, Words};
 use crate::executor::local::survey::survey;
 use crate::executor::{Event, Executor, Local, Record, Trees, logs};
 use crate::hooks::Hooks;
 use crate::metrics::Exporter;
-use crate::plan::{Agent, Intent, Orders};
+use crate::plan::{Agent, Intent};
 use crate::project::Syncer;
 use crate::reconcile::{Inheritance, Reconciler, Request, Sources};
 use crate::state::{Directory, Journal, Memory, restore, restore_pods};
@@ -76,12 +76,7 @@ impl Begun<'_> {
     /// Agents are pods of a cluster.
     pub(super) async fn in_cluster(mut self, settings: &config::Cluster) -> io::Result<Left> {
         of_one_kind(&self.journal.memory(), true)?;
-        let access = Access {
-            context: settings.context.clone(),
-            namespace: settings.namespace.clone(),
-            qps: settings.qps,
-            burst: settings.burst,
-        };
+        let access = cluster::access(settings);
         let me = self.directory.holder()?;
         let (leader, leads) = watch::channel(String::new());
         let reached = tokio::select! {
@@ -101,7 +96,7 @@ impl Begun<'_> {
         self.loaded.refresh();
         self.outlets.apply(&self.loaded.config);
         if !cluster.resumed() {
-            self.journal.succeed(orders(&cluster));
+            self.journal.succeed(cluster.kept().and_then(cluster::orders));
         }
         self.journal.share_orders(cluster.notebook());
         let inheritance = restore_pods(self.journal.memory(), found, self.clock.now());
@@ -166,6 +161,7 @@ impl Begun<'_> {
             asks,
         };
         let manager = Manager::from_env();
+        let let_go = let_go(instance.words.clone(), intent.subscribe(), ousted);
         let intent_told = intent.subscribe();
         let operator = Operator {
             signals,
@@ -197,9 +193,9 @@ impl Begun<'_> {
                 info!(event = "runner.replaced", "the program on the disk takes over");
                 return Ok(Left::Replaced);
             }
-            () = ousted => {
+            left = let_go => {
                 reconciler.give_up();
-                return Ok(Left::Ousted);
+                return left;
             }
             () = serve(self.socket, instance.clone()) => Intent::Stop,
             () = tell(&manager, console, (&instance, &intent_told)) => Intent::Stop,
@@ -214,15 +210,6 @@ impl Begun<'_> {
         hooks.finish().await;
         Ok(Left::Ended)
     }
-}
-
-/// What the runner before this one was asked for.
-fn orders(cluster: &Cluster) -> Option<Orders> {
-    let kept = serde_json::from_str(cluster.kept()?);
-    if let Err(error) = &kept {
-        warn!(event = "cluster.orders_damaged", %error, "what was asked for before cannot be read");
-    }
-    kept.ok()
 }
 
 /// Agents that another executor has started would not be found by this one, and so be doubled.
@@ -271,6 +258,30 @@ async fn told_to_stop(signals: &mut Signals) -> io::Result<()> {
             Told::Stop => return Ok(()),
             Told::Reload | Told::Replace | Told::Suspend | Told::Redraw => {}
         }
+    }
+}
+
+/// Returns when the agents are not this runner's to look after any more: another one leads; or it was
+/// told to end them at once and their cluster does not answer, for which who says it twice does not
+/// want to wait.
+async fn let_go(
+    words: Option<Words>,
+    mut intent: watch::Receiver<Intent>,
+    ousted: impl Future<Output = ()>,
+) -> io::Result<Left> {
+    let abandoned = async {
+        let told = intent.wait_for(|intent| *intent == Intent::Kill).await;
+        match &words {
+            Some(words) if told.is_ok() => words.troubled().await,
+            _ => pending().await,
+        }
+    };
+    tokio::select! {
+        () = ousted => Ok(Left::Ousted),
+        why = abandoned => Err(io::Error::other(format!(
+            "the agents run on, as their cluster does not answer: {why}; start the runner again and \
+             stop it when the cluster answers"
+        ))),
     }
 }
 

@@ -6,10 +6,31 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::config;
 use crate::executor::kubernetes::{Access, Cluster, ClusterError, Found};
+use crate::plan::Orders;
 
 /// The time between two attempts.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// How the file says that the cluster is reached.
+pub(super) fn access(settings: &config::Cluster) -> Access {
+    Access {
+        context: settings.context.clone(),
+        namespace: settings.namespace.clone(),
+        qps: settings.qps,
+        burst: settings.burst,
+    }
+}
+
+/// What the runner before was asked for, by what it wrote into the cluster.
+pub(super) fn orders(kept: &str) -> Option<Orders> {
+    let kept = serde_json::from_str(kept);
+    if let Err(error) = &kept {
+        warn!(event = "cluster.orders_damaged", %error, "what was asked for before cannot be read");
+    }
+    kept.ok()
+}
 
 /// The cluster and all pods of the instance, as soon as this runner leads it and the cluster says
 /// which there are: nothing is started before, and nothing stopped.

@@ -10,6 +10,7 @@ use super::head::{self, Part};
 use super::output::now_ms;
 use super::waiting::Holdup;
 use crate::control::{self, Instance};
+use crate::executor::kubernetes::Words;
 use crate::plan::{Intent, Pending, Phase};
 use crate::reconcile::Look;
 
@@ -42,7 +43,8 @@ pub(super) async fn run(console: &Console, instance: &Instance) {
     let shown = Shown(console);
     let mut changes = instance.changes.clone();
     while let Some(look) = control::look(instance).await {
-        console.show(parts(&look, now_ms()));
+        let trouble = instance.words.as_ref().and_then(Words::trouble);
+        console.show(parts(&look, trouble, now_ms()));
         sleep(REST).await;
         tokio::select! {
             heard = changes.changed() => if heard.is_err() { break },
@@ -54,14 +56,14 @@ pub(super) async fn run(console: &Console, instance: &Instance) {
 }
 
 /// What the line says. What comes first is seen on a narrow terminal, too.
-fn parts(look: &Look, now_ms: i64) -> Vec<Part> {
+fn parts(look: &Look, trouble: Option<String>, now_ms: i64) -> Vec<Part> {
     let view = control::View::of(look);
     let part = |text, phase: &str| Part { text, phase: phase.to_owned() };
     let first = if look.intent == Intent::Run {
         progress(look).map(|text| part(text, ""))
     } else {
         let holdup = Holdup::of(view.agents(), now_ms);
-        holdup.map(|holdup| part(holdup.to_string(), "Stopping"))
+        holdup.map(|holdup| part(holdup.but_for(trouble).to_string(), "Stopping"))
     };
     first.into_iter().chain(head::parts(&view.status())).collect()
 }

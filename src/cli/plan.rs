@@ -18,19 +18,22 @@ use super::file::{ConfigFile, Loaded};
 use super::instance::refused;
 use super::output::{Output, escaped, one, print_for_programs};
 use super::settings::{discovery_settings, instance, runner, with_absolute_cwds};
-use super::{Ending, fail, print, runtime, say, shape};
+use super::{Ending, cluster, fail, print, runtime, say, shape};
 use crate::clock::Clock;
-use crate::config::{Config, Server};
+use crate::config::{self, Config, ExecutorKind, Server};
 use crate::control::client::connect;
 use crate::control::preview::response;
 use crate::discovery::{self, View};
+use crate::executor::kubernetes::peek;
 use crate::executor::local::survey::{Found, survey};
 use crate::plan::{
     Agent, AgentSpec, Answer, Arrival, Contact, Desired, Entities, Entity, EntityId, Heard, Intent,
-    Lease, Membership, Observed, Phase, Place, Rules, RunId, Site, Spawn, Time, Want, Wants, plan,
+    Lease, Membership, Observed, Orders, Phase, Place, Rules, RunId, Site, Spawn, Time, Want,
+    Wants, plan,
 };
 use crate::proto::control as pb;
-use crate::state::{Memory, confinement};
+use crate::reconcile::Inheritance;
+use crate::state::{Memory, confinement, restore_pods};
 use crate::world::Definition;
 
 /// How long a running instance is waited for.
@@ -42,7 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
                   runner plan --config configs/foraging.toml\n  \
                   runner plan --config edited.toml --state-dir state -o json\n\n\
                   Where an instance runs that has the state directory, it says what the file would\n\
-                  change there; else the agents are found by their marks, and the world is asked.\n\n\
+                  change there; else the agents are found by their marks, here or in the cluster,\n\
+                  and the world is asked.\n\n\
                   With --detailed-exitcode, exits with 0 if nothing would change, with 2 if something\n\
                   would, and with 1 if that cannot be told.")]
 pub(super) struct Args {
@@ -118,31 +122,84 @@ fn show(planned: pb::PlanResponse, output: Output) {
 
 /// Where no instance runs.
 async fn plan_alone(loaded: &Loaded) -> io::Result<pb::PlanResponse> {
+    match &loaded.config.executor {
+        ExecutorKind::Local => plan_on_this_machine(loaded).await,
+        ExecutorKind::Kubernetes(settings) => plan_in_cluster(loaded, settings).await,
+    }
+}
+
+async fn plan_on_this_machine(loaded: &Loaded) -> io::Result<pb::PlanResponse> {
     let config = &loaded.config;
-    let clock = Clock::new();
     let state_dir = loaded.state_dir()?;
     let found = found(&state_dir)?;
     let orders = Memory::peek(&state_dir)?.orders;
-    let server = server(config, &found);
+    let arrival = |id: &EntityId| match found.get(id) {
+        _ if found.is_empty() => Arrival::First,
+        Some(found) if found.marker("RUNNER_ARRIVAL") == Some("first") => Arrival::First,
+        Some(_) | None => Arrival::Late,
+    };
+    let heard = hear(config, server(config, &found)).await?;
+    let observed = |desired: &Desired| observed(&found, desired, heard.now);
+    respond(config, &heard, (&orders, arrival), observed)
+}
+
+async fn plan_in_cluster(
+    loaded: &Loaded,
+    settings: &config::Cluster,
+) -> io::Result<pb::PlanResponse> {
+    let config = &loaded.config;
+    let peeked = peek(&cluster::access(settings), &loaded.name()).await;
+    let (found, kept) = peeked.map_err(io::Error::other)?;
+    let server = match &config.server {
+        Server::Address(address) => Some(address.clone()),
+        Server::Embedded(_) => None,
+    };
+    let heard = hear(config, server).await?;
+    let memory = Memory::peek(&loaded.state_dir()?)?;
+    let Inheritance { observed, arrivals, orders, .. } = restore_pods(memory, found, heard.now);
+    let orders = kept.as_deref().and_then(cluster::orders).unwrap_or(orders);
+    let arrival = |id: &EntityId| match &arrivals {
+        Some(known) => known.get(id).copied().unwrap_or(Arrival::Late),
+        None => Arrival::First,
+    };
+    respond(config, &heard, (&orders, arrival), |_| observed)
+}
+
+/// What the world says now.
+struct HeardNow {
+    answer: Answer,
+    server: Option<String>,
+    now: Time,
+}
+
+async fn hear(config: &Config, server: Option<String>) -> io::Result<HeardNow> {
+    let clock = Clock::new();
     let answer = match &server {
         Some(server) => ask(config, (server, config.connection_timeout), clock).await?,
         None => first_answer_of_demo(config, clock.now())?,
     };
+    Ok(HeardNow { answer, server, now: clock.now() })
+}
+
+/// What would be done about the agents that are observed, beside what the world says.
+fn respond(
+    config: &Config,
+    heard: &HeardNow,
+    (orders, arrival): (&Orders, impl Fn(&EntityId) -> Arrival),
+    observe: impl FnOnce(&Desired) -> Observed,
+) -> io::Result<pb::PlanResponse> {
+    let HeardNow { answer, server, now } = heard;
     // What would change, not how soon.
     let rules = Arc::new(Rules { spawn: Spawn::UNBOUNDED, ..with_absolute_cwds(config) });
-    let site = Site { server: server.unwrap_or_else(demo_address), runner: runner()? };
-    let mut membership = Membership::first(&answer, &rules);
-    membership.recall(|id| match found.get(id) {
-        _ if found.is_empty() => Arrival::First,
-        Some(found) if found.marker("RUNNER_ARRIVAL") == Some("first") => Arrival::First,
-        Some(_) | None => Arrival::Late,
-    });
-    let desired = Desired::new(Intent::Run, &rules, &site, Some(&membership), &orders);
-    let mut observed = observed(&found, &desired, &answer, clock.now());
+    let site = Site { server: server.clone().unwrap_or_else(demo_address), runner: runner()? };
+    let mut membership = Membership::first(answer, &rules);
+    membership.recall(arrival);
+    let desired = Desired::new(Intent::Run, &rules, &site, Some(&membership), orders);
+    let mut observed = observe(&desired);
+    observed.contact = Contact { reachable: true, asked: Some(answer.at), ..Contact::default() };
     // They would be made ready before anything is started in them.
     observed.synced = rules.projects();
-    let plan = plan(&desired, &observed, clock.now());
-    Ok(response(&plan))
+    Ok(response(&plan(&desired, &observed, *now)))
 }
 
 /// The agents of this configuration, by entity. Of two for one entity, the older one.
@@ -215,12 +272,7 @@ fn at_start(definition: &Definition) -> Result<Entities, crate::plan::BadEntity>
         .collect()
 }
 
-fn observed(
-    found: &BTreeMap<EntityId, Found>,
-    desired: &Desired,
-    answer: &Answer,
-    now: Time,
-) -> Observed {
+fn observed(found: &BTreeMap<EntityId, Found>, desired: &Desired, now: Time) -> Observed {
     let wants = match &desired.wants {
         Wants::Unknown => None,
         Wants::Known { agents, .. } => Some(agents),
@@ -248,8 +300,7 @@ fn observed(
         };
         (id.clone(), agent)
     });
-    let contact = Contact { reachable: true, asked: Some(answer.at), ..Contact::default() };
-    Observed { contact, agents: agents.collect(), ..Observed::default() }
+    Observed { agents: agents.collect(), ..Observed::default() }
 }
 
 /// What the agent was started as. Its own word for it may be out of date (a process can rename

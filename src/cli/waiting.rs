@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::output::{escaped, now_ms, span};
 use crate::control::{self, Instance, View};
+use crate::executor::kubernetes::Words;
 use crate::plan::Intent;
 use crate::proto::control as pb;
 
@@ -48,6 +49,16 @@ impl Holdup {
             let _ = write!(who, " and {} more", count - MOST_NAMES);
         }
         (count > 0).then(|| Self { count, who, until: until(&agents, now_ms) })
+    }
+
+    /// The same, where nobody of them can be reached for this reason, if any.
+    pub(super) fn but_for(self, trouble: Option<String>) -> Self {
+        let silent = |trouble| {
+            format!(
+                "the cluster does not answer ({trouble}); told once more, the runner leaves them"
+            )
+        };
+        Self { until: trouble.map(silent).or(self.until), ..self }
     }
 }
 
@@ -111,9 +122,10 @@ pub(super) async fn run(instance: &Instance, mut intent: watch::Receiver<Intent>
         sleep_until(pace.next).await;
         let Some(look) = control::look(instance).await else { return pending().await };
         if pace.is_due()
-            && let Some(Holdup { count, who, until }) =
-                Holdup::of(View::of(&look).agents(), now_ms())
+            && let Some(holdup) = Holdup::of(View::of(&look).agents(), now_ms())
         {
+            let trouble = instance.words.as_ref().and_then(Words::trouble);
+            let Holdup { count, who, until } = holdup.but_for(trouble);
             info!(event = "runner.waiting", count, reason = until, "waiting for {who}");
         }
     }
@@ -150,6 +162,17 @@ mod tests {
         );
         let five = ["a", "b", "c", "d", "e"].map(|name| stopping(name, 12_000));
         assert_eq!(said(five), "waiting for a, b, c and 2 more: SIGKILL in 2s");
+    }
+
+    #[test]
+    fn of_those_whose_cluster_is_silent_nothing_else_is_said() {
+        let holdup = Holdup::of([stopping("a", 13_000)], 10_000).unwrap();
+        assert_eq!(holdup.clone().but_for(None), holdup);
+        assert_eq!(
+            holdup.but_for(Some("connection refused".to_owned())).to_string(),
+            "waiting for a: the cluster does not answer (connection refused); told once more, the \
+             runner leaves them"
+        );
     }
 
     #[test]

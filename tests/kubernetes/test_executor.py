@@ -23,7 +23,7 @@ from instance import FORAGER, Instance, beings, in_pods
 from log import Ev
 from manifests import INSTANCE, RUN
 from processes import eventually
-from runner import Runner
+from runner import Runner, run_once
 from world import World
 
 PLAIN = ["/bin/python", "-m", "agents.plain_agent"]
@@ -226,7 +226,17 @@ def test_the_verbs_show_pods(shared: Instance) -> None:
     )
 
 
-def test_a_runner_that_is_killed_is_succeeded_and_no_pod_is_made_anew(shared: Instance) -> None:
+def to_be_done(instance: Instance, state_dir: Path) -> set[str]:
+    """To whom a runner would do something that were begun now."""
+    config, state = str(instance.runner.config), str(state_dir)
+    planned = run_once("plan", "--config", config, "--state-dir", state, "-o", "name")
+    assert planned.returncode == 0, planned.stderr
+    return set(planned.stdout.split())
+
+
+def test_a_runner_that_is_killed_is_succeeded_and_no_pod_is_made_anew(
+    shared: Instance, tmp_path: Path
+) -> None:
     # All that are on their way are there.
     shared.runner.log.wait_for(Ev.FAILED, entity="crash", timeout=60)
     shared.runner.log.wait_for(Ev.FAILED, entity="hog", timeout=60)
@@ -234,6 +244,11 @@ def test_a_runner_that_is_killed_is_succeeded_and_no_pod_is_made_anew(shared: In
     before, agents = shared.uids(), shared.data("get", "agents")["items"]
     shared.kill()
     assert shared.uids() == before
+    # Without a runner too it can be told what one would do, even where nothing else is known.
+    running = {agent["name"] for agent in agents if agent["phase"] == "Running"}
+    assert "alice" in running
+    assert to_be_done(shared, shared.runner.state_dir) == set()
+    assert to_be_done(shared, tmp_path) & running == set()
     shared.begin()
     resumed = shared.runner.log.wait_for(Ev.RUNNER_RESUMED, timeout=30)
     assert int(resumed.fields["agents"]) == len(agents) == len(before)

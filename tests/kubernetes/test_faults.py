@@ -161,6 +161,30 @@ def test_a_log_is_followed_through_an_outage_of_the_api_server(
     assert instance.runner.touched(mark) == []
 
 
+def test_who_stops_twice_while_the_api_server_is_away_does_not_wait_for_it(
+    components: Kit, crew: Crew, namespace: Namespace, tmp_path: Path
+) -> None:
+    runner_image, _ = crew.images
+    with DemoWorld(tmp_path, beings("ann")) as world:
+        config = in_pods(namespace, world.address, runner_image)
+        with Instance(tmp_path / "pods", namespace, config) as pods:
+            pods.wait_started("ann")
+            uids, process = pods.uids(), pods.runner.process
+            components.kill(API_SERVER)
+            pods.runner.wait_for(Ev.CLUSTER_LOST)
+            process.terminate()
+            waiting = pods.runner.wait_for("runner.waiting", timeout=30)
+            assert waiting.fields["reason"].startswith("the cluster does not answer")
+            process.terminate()
+            assert process.wait(10) == 1
+            assert "the agents run on" in pods.runner.log.tail()
+            components.start(API_SERVER)
+            crew.instance.runner.wait_for(Ev.CLUSTER_BACK, timeout=60)
+            pods.begin()
+            pods.runner.wait_for(Ev.RUNNER_RESUMED, timeout=60)
+            assert pods.uids() == uids
+
+
 def test_a_kubelet_that_is_away_is_waited_for(
     components: Kit, crew: Crew, figures: Figures
 ) -> None:

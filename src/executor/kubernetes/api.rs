@@ -89,6 +89,11 @@ pub(super) async fn clients(
     Ok((direct, builder.with_layer(&fenced).with_layer(&contact).with_layer(&layer).build()))
 }
 
+/// The namespace of the pods.
+pub(super) fn namespace(access: &Access, client: &Client) -> String {
+    access.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())
+}
+
 /// Why a write is not made.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the lease has expired")]

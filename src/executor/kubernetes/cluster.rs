@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::api::{Access, ClusterError, MANAGER, ask, clients, in_time};
+use super::api::{Access, ClusterError, MANAGER, ask, clients, in_time, namespace};
 use super::contact::Contact;
 use super::lead::{Fence, Leadership};
 use super::lease::Standing;
@@ -41,6 +41,12 @@ pub struct Found {
     pub seen: Seen,
     /// What it was made of, if that is written on it.
     pub origin: Option<Origin>,
+}
+
+impl Found {
+    pub(super) fn of(pod: &Pod, owners: &[Uid]) -> Option<Self> {
+        Some(Self { seen: Seen::of(pod, owners)?, origin: Seen::origin(pod) })
+    }
 }
 
 /// The pods of an instance, as they are told of. It lists them anew when it has lost the thread.
@@ -84,8 +90,7 @@ impl Cluster {
         let instance = name::instance(instance);
         let (fence, contact) = (Fence::default(), Contact::default());
         let (direct, client) = clients(access, fence.clone(), contact.clone()).await?;
-        let namespace =
-            access.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let namespace = namespace(access, &client);
         let info = in_time(client.apiserver_version()).await?;
         let version = info.minor.trim_end_matches('+').parse().unwrap_or_default();
         let lease = name::owner(&instance);
@@ -160,9 +165,7 @@ impl Cluster {
             match event.await? {
                 Some(watcher::Event::Init) => found.clear(),
                 Some(watcher::Event::InitApply(pod)) => {
-                    if let Some(seen) = Seen::of(&pod, &self.maker.owners) {
-                        found.push(Found { origin: Seen::origin(&pod), seen });
-                    }
+                    found.extend(Found::of(&pod, &self.maker.owners));
                 }
                 Some(watcher::Event::InitDone) | None => break,
                 Some(watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {}
@@ -303,8 +306,7 @@ fn watched(
     maker: &Maker,
     version: u32,
 ) -> impl Stream<Item = Result<watcher::Event<Pod>, watcher::Error>> + Send + use<> {
-    let selector = format!("{}={}", labels::INSTANCE, maker.instance);
-    let config = watcher::Config::default().labels(&selector);
+    let config = watcher::Config::default().labels(&labels::selector(&maker.instance));
     let config = if version >= STREAMS_LISTS { config.streaming_lists() } else { config };
     watcher(pods, config).default_backoff()
 }

@@ -17,3 +17,8 @@ pub(super) const REASON: &str = "runner.dev/reason";
 
 /// The annotation that says to people what an object is for.
 pub(super) const ABOUT: &str = "runner.dev/about";
+
+/// What selects the pods of an instance.
+pub(super) fn selector(instance: &str) -> String {
+    format!("{INSTANCE}={instance}")
+}

@@ -20,6 +20,7 @@ mod lease;
 mod manifest;
 mod name;
 mod notebook;
+mod peek;
 mod pods;
 mod seen;
 mod stamps;
@@ -37,6 +38,7 @@ pub use api::{Access, ClusterError};
 pub use cluster::{Cluster, Found};
 pub use name::Names;
 pub use notebook::Notebook;
+pub use peek::peek;
 pub use seen::{Origin, Seen, State, Uid};
 pub use words::{Log, Unread, Wanted, Words};
 

@@ -2,13 +2,16 @@
 //! whether the cluster answers.
 
 use std::fmt;
+use std::future::pending;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::{AsyncBufRead, AsyncReadExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::api::innermost;
 use super::lead::Fence;
@@ -16,6 +19,9 @@ use super::name;
 use super::stamps::Stamps;
 use crate::plan::EntityId;
 use crate::plan::pod::CONTAINER;
+
+/// How often the fence is looked at by who waits for it to close.
+const FENCE: Duration = Duration::from_secs(1);
 
 /// The most bytes that are read at once.
 const PART: usize = 64 << 10;
@@ -75,6 +81,21 @@ impl Words {
         let expired = || "the lease of the instance could not be renewed".to_owned();
         let silent = self.silence.watch.borrow().clone();
         silent.or_else(|| (!self.silence.fence.is_open()).then(expired))
+    }
+
+    /// Returns why, once nothing can be started or stopped.
+    pub async fn troubled(&self) -> String {
+        let mut watch = self.silence.watch.clone();
+        loop {
+            if let Some(trouble) = self.trouble() {
+                return trouble;
+            }
+            // The fence closes by the clock, and without a word.
+            tokio::select! {
+                changed = watch.changed() => if changed.is_err() { return pending().await },
+                () = sleep(FENCE) => {}
+            }
+        }
     }
 
     /// The namespace of the pods.
