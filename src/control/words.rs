@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
+use tracing::debug;
 
 use super::Instance;
 use super::feed::look;
@@ -82,6 +83,7 @@ pub(super) async fn send(
                 match pass_on(&mut it.log, &parts).await {
                     Ok(()) => it.whole = true,
                     Err(Unsent::Unread(why)) if wanted.follow && it.may_go_on(&why) => {
+                        debug!(entity = %id, %why, "a log was cut off");
                         was_cut = now != Now::Over;
                         it.whole = now == Now::Over;
                     }

@@ -31,12 +31,14 @@ ROLLED = ("rolled1", "rolled2", "rolled3", "rolled4")
 # It takes more memory than it may when it is told to, and speaks when it is told to.
 HOG = """
 import itertools, signal
-signal.signal(signal.SIGUSR1, lambda *_: bytes(1) * 10**9)
-said = itertools.count(1)
-signal.signal(signal.SIGUSR2, lambda *_: print(next(said), flush=True))
+told = {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+signal.pthread_sigmask(signal.SIG_BLOCK, told)
 print("ready", flush=True)
-while True:
-    signal.pause()
+said = itertools.count(1)
+while (number := signal.sigwait(told)) != signal.SIGTERM:
+    if number == signal.SIGUSR1:
+        bytes(1) * 10**9
+    print(next(said), flush=True)
 """
 # Until enough of the node's signs of life are missed: 40 s where `run` does not say less.
 SILENT_SECONDS = 90.0

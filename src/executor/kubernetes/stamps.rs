@@ -62,9 +62,10 @@ impl Stamps {
         self.again = self.last.map_or(0, |last| last.lines);
     }
 
-    /// The time of the last line.
+    /// From when on the log is to be read to go on: the second of the last line. The API knows of
+    /// nothing finer, and its client takes the nearest one, which may be the next.
     pub(super) fn since(&self) -> Option<Timestamp> {
-        self.last.map(|last| last.time)
+        Timestamp::from_second(self.last?.time.as_second()).ok()
     }
 
     /// What the agent wrote, of what comes next.

@@ -1,3 +1,5 @@
+use k8s_openapi::jiff::Unit;
+
 use super::*;
 
 /// A log as a node keeps it: times, of which several lines can have the same, and lines.
@@ -20,10 +22,10 @@ impl Node {
         self.lines.iter().flat_map(|(_, line)| [line, b"\n".as_slice()].concat()).collect()
     }
 
-    /// What it answers: an API server knows of times by the second only.
+    /// What it answers: it is asked for times by the second only, and for the nearest one.
     fn answer(&self, since: Option<Timestamp>) -> Vec<u8> {
-        let second = since.map_or(i64::MIN, Timestamp::as_second);
-        let asked = self.lines.iter().filter(|(time, _)| time.as_second() >= second);
+        let since = since.map_or(Timestamp::MIN, |since| since.round(Unit::Second).unwrap());
+        let asked = self.lines.iter().filter(|(time, _)| *time >= since);
         asked
             .flat_map(|(time, line)| [format!("{time} ").as_bytes(), line, b"\n"].concat())
             .collect()
@@ -79,7 +81,7 @@ fn what_a_node_says_is_not_what_the_agent_wrote() {
                 answer.as_bytes().chunks(size).flat_map(|part| stamps.take(part)).collect();
             assert_eq!(String::from_utf8_lossy(&read), "2026-11-26 bye\n");
             assert_eq!(stamps.words().as_deref(), Some(said));
-            assert_eq!(stamps.since(), Some("2026-11-26T20:00:00.5Z".parse().unwrap()));
+            assert_eq!(stamps.since(), Some("2026-11-26T20:00:00Z".parse().unwrap()));
         }
     }
 }
