@@ -10,7 +10,6 @@ use super::head::{self, Part};
 use super::output::now_ms;
 use super::waiting::Holdup;
 use crate::control::{self, Instance};
-use crate::executor::kubernetes::Words;
 use crate::plan::{Intent, Pending, Phase};
 use crate::reconcile::Look;
 
@@ -43,8 +42,7 @@ pub(super) async fn run(console: &Console, instance: &Instance) {
     let shown = Shown(console);
     let mut changes = instance.changes.clone();
     while let Some(look) = control::look(instance).await {
-        let trouble = instance.words.as_ref().and_then(Words::trouble);
-        console.show(parts(&look, trouble, now_ms()));
+        console.show(parts(&look, instance.trouble(), now_ms()));
         sleep(REST).await;
         tokio::select! {
             heard = changes.changed() => if heard.is_err() { break },

@@ -14,7 +14,7 @@ use super::outlets::Outlets;
 use super::replace::Successor;
 use super::settings::{Settler, rotation, with_absolute_cwds};
 use super::signals::{self, Signals, Told};
-use crate::config::{self, Config, LoadError, OnExit, Overrides, Reload, Server, Watch};
+use crate::config::{self, Config, LoadError, OnExit, Overrides, Reload, Watch};
 use crate::control::Ask;
 use crate::control::preview::Draft;
 use crate::discovery;
@@ -97,10 +97,7 @@ impl Operator<'_> {
             LoadError::Rejected(mistakes) => mistakes.render(false),
             LoadError::Unreadable { .. } => error.to_string(),
         })?;
-        let server = match &config.server {
-            Server::Address(address) => Some(address.clone()),
-            Server::Embedded(_) => None,
-        };
+        let server = config.server.address().map(str::to_owned);
         Ok(Draft { rules: with_absolute_cwds(&config), server })
     }
 

@@ -150,11 +150,7 @@ async fn plan_in_cluster(
     let config = &loaded.config;
     let peeked = peek(&cluster::access(settings), &loaded.name()).await;
     let (found, kept) = peeked.map_err(io::Error::other)?;
-    let server = match &config.server {
-        Server::Address(address) => Some(address.clone()),
-        Server::Embedded(_) => None,
-    };
-    let heard = hear(config, server).await?;
+    let heard = hear(config, config.server.address().map(str::to_owned)).await?;
     let memory = Memory::peek(&loaded.state_dir()?)?;
     let Inheritance { observed, arrivals, orders, .. } = restore_pods(memory, found, heard.now);
     let orders = kept.as_deref().and_then(cluster::orders).unwrap_or(orders);
@@ -215,13 +211,8 @@ fn found(state_dir: &Path) -> io::Result<BTreeMap<EntityId, Found>> {
 
 /// The address of the world; none for a demo world that does not run.
 fn server(config: &Config, found: &BTreeMap<EntityId, Found>) -> Option<String> {
-    match &config.server {
-        Server::Address(address) => Some(address.clone()),
-        Server::Embedded(_) => {
-            let mut running = found.values().filter_map(|found| found.marker("RUNNER_SERVER"));
-            running.next().map(str::to_owned)
-        }
-    }
+    let running = || found.values().find_map(|found| found.marker("RUNNER_SERVER"));
+    config.server.address().or_else(running).map(str::to_owned)
 }
 
 fn demo_address() -> String {

@@ -11,7 +11,6 @@ use tracing::info;
 
 use super::output::{escaped, now_ms, span};
 use crate::control::{self, Instance, View};
-use crate::executor::kubernetes::Words;
 use crate::plan::Intent;
 use crate::proto::control as pb;
 
@@ -124,8 +123,7 @@ pub(super) async fn run(instance: &Instance, mut intent: watch::Receiver<Intent>
         if pace.is_due()
             && let Some(holdup) = Holdup::of(View::of(&look).agents(), now_ms())
         {
-            let trouble = instance.words.as_ref().and_then(Words::trouble);
-            let Holdup { count, who, until } = holdup.but_for(trouble);
+            let Holdup { count, who, until } = holdup.but_for(instance.trouble());
             info!(event = "runner.waiting", count, reason = until, "waiting for {who}");
         }
     }

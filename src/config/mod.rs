@@ -172,6 +172,17 @@ pub enum Server {
     Address(String),
 }
 
+impl Server {
+    /// Where it is, if it is known before anything runs.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Embedded(_) => None,
+        }
+    }
+}
+
 /// What the command line says in place of the file, and what is known of the machine and of the
 /// runner that runs, at every load.
 #[derive(Clone, Debug, Default, PartialEq)]

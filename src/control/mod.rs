@@ -105,6 +105,14 @@ pub struct Instance {
     pub asks: mpsc::UnboundedSender<Ask>,
 }
 
+impl Instance {
+    /// Why no agent can be started or stopped now, if its cluster is the reason.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.words.as_ref()?.trouble()
+    }
+}
+
 /// The socket of an instance, and who has come to it.
 #[derive(Debug)]
 pub struct Socket(UnboundedReceiver<io::Result<UnixStream>>);

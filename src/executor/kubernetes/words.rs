@@ -108,7 +108,14 @@ impl Words {
     #[must_use]
     pub fn of(&self, entity: &EntityId, incarnation: i64, wanted: Wanted) -> Log {
         let pod = name::pod(&self.instance, entity, incarnation);
-        Log { pods: self.pods.clone(), pod, wanted, stamps: Stamps::default(), stream: None }
+        Log {
+            pods: self.pods.clone(),
+            pod,
+            wanted,
+            stamps: Stamps::default(),
+            stream: None,
+            buffer: vec![0; PART],
+        }
     }
 }
 
@@ -119,6 +126,7 @@ pub struct Log {
     wanted: Wanted,
     stamps: Stamps,
     stream: Option<Pin<Box<dyn AsyncBufRead + Send>>>,
+    buffer: Vec<u8>,
 }
 
 impl fmt::Debug for Log {
@@ -136,15 +144,14 @@ impl Log {
         if self.stream.is_none() {
             self.stream = Some(self.open().await?);
         }
-        let mut buffer = vec![0; PART];
         while let Some(stream) = &mut self.stream {
-            match stream.read(&mut buffer).await {
+            match stream.read(&mut self.buffer).await {
                 Ok(0) => {
                     self.stream = None;
                     return self.stamps.words().map_or(Ok(None), |said| Err(Unread::Failed(said)));
                 }
                 Ok(count) => {
-                    let agents = self.stamps.take(buffer.get(..count).unwrap_or_default());
+                    let agents = self.stamps.take(self.buffer.get(..count).unwrap_or_default());
                     if !agents.is_empty() {
                         return Ok(Some(agents));
                     }
