@@ -22,6 +22,7 @@ pub mod hooks;
 pub mod metrics;
 pub mod plan;
 pub mod project;
+mod quantity;
 pub mod reconcile;
 pub mod state;
 mod text;

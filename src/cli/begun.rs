@@ -25,7 +25,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Instance};
 use crate::discovery;
 use crate::executor::gate::{Births, VERB};
-use crate::executor::kubernetes::{Kubernetes, Words};
+use crate::executor::kubernetes::{Inquiry, Kubernetes};
 use crate::executor::local::survey::survey;
 use crate::executor::{Event, Executor, Local, Record, Trees, logs};
 use crate::hooks::Hooks;
@@ -100,8 +100,8 @@ impl Begun<'_> {
         }
         self.journal.share_orders(cluster.notebook());
         let inheritance = restore_pods(self.journal.memory(), found, self.clock.now());
-        let (words, ousted) = (Some(cluster.words()), cluster.ousted());
-        Box::pin(self.run(Kubernetes::new(cluster), inheritance, (words, ousted))).await
+        let (inquiry, ousted) = (Some(cluster.inquiry()), cluster.ousted());
+        Box::pin(self.run(Kubernetes::new(cluster), inheritance, (inquiry, ousted))).await
     }
 
     /// Reconciles until that is over.
@@ -109,7 +109,7 @@ impl Begun<'_> {
         self,
         (executor, happenings): (E, mpsc::UnboundedReceiver<Event>),
         inheritance: Inheritance<E::Identity>,
-        (words, ousted): (Option<Words>, impl Future<Output = ()>),
+        (cluster, ousted): (Option<Inquiry>, impl Future<Output = ()>),
     ) -> io::Result<Left> {
         let Self {
             directory,
@@ -157,11 +157,11 @@ impl Begun<'_> {
             requests,
             changes: reconciler.changes(),
             events: events.clone(),
-            words,
+            cluster,
             asks,
         };
         let manager = Manager::from_env();
-        let let_go = let_go(instance.words.clone(), intent.subscribe(), ousted);
+        let let_go = let_go(instance.cluster.clone(), intent.subscribe(), ousted);
         let intent_told = intent.subscribe();
         let operator = Operator {
             signals,
@@ -265,14 +265,14 @@ async fn told_to_stop(signals: &mut Signals) -> io::Result<()> {
 /// told to end them at once and their cluster does not answer, for which who says it twice does not
 /// want to wait.
 async fn let_go(
-    words: Option<Words>,
+    cluster: Option<Inquiry>,
     mut intent: watch::Receiver<Intent>,
     ousted: impl Future<Output = ()>,
 ) -> io::Result<Left> {
     let abandoned = async {
         let told = intent.wait_for(|intent| *intent == Intent::Kill).await;
-        match &words {
-            Some(words) if told.is_ok() => words.troubled().await,
+        match &cluster {
+            Some(cluster) if told.is_ok() => cluster.troubled().await,
             _ => pending().await,
         }
     };

@@ -51,8 +51,7 @@ pub(super) async fn reach(
         };
         match reached.await {
             Ok((cluster, found)) => {
-                let (words, pods) = (cluster.words(), found.len());
-                let namespace = words.namespace();
+                let (namespace, pods) = (cluster.namespace(), found.len());
                 info!(event = "cluster.reached", namespace, pods, "agents are pods of a cluster");
                 return Ok((cluster, found));
             }

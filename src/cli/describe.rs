@@ -123,6 +123,10 @@ pub(super) fn text(described: &pb::AgentDescription, last: u32) -> String {
             let _ = writeln!(text, "{:<14} {}", format!("{name}:"), escaped(value));
         }
     };
+    let unknown = || match &*described.usage_unknown {
+        "" => String::new(),
+        why => format!("not known: {why}"),
+    };
     let entity = described.entity.clone().unwrap_or_default();
     line("Name", &entity.name);
     line("Type", &entity.r#type);
@@ -154,11 +158,7 @@ pub(super) fn text(described: &pb::AgentDescription, last: u32) -> String {
             line("Attempts", &format!("{} of {}", agent.attempts, agent.max_attempts));
             line("Last exit", &agent.last_exit);
             line("Lease", &agent.lease);
-            if let Some(usage) = &agent.usage {
-                let cpu = std::time::Duration::from_millis(usage.cpu_ms).as_secs_f64();
-                let (memory, processes) = (bytes(usage.memory_bytes), usage.processes);
-                line("Usage", &format!("CPU {cpu:.2} s, memory {memory}, {processes} processes"));
-            }
+            line("Usage", &agent.usage.as_ref().map_or_else(unknown, used));
         }
     }
     line("Command", &described.command.join(" "));
@@ -189,6 +189,15 @@ pub(super) fn text(described: &pb::AgentDescription, last: u32) -> String {
         }
     }
     text
+}
+
+fn used(usage: &pb::Usage) -> String {
+    let memory = bytes(usage.memory_bytes);
+    if let Some(cpu) = usage.cpu_millicores {
+        return format!("CPU {cpu}m (thousandths of a processor, lately), memory {memory}");
+    }
+    let cpu = std::time::Duration::from_millis(usage.cpu_ms).as_secs_f64();
+    format!("CPU {cpu:.2} s, memory {memory}, {} processes", usage.processes)
 }
 
 fn span_of_grace(ms: i64) -> String {

@@ -33,7 +33,8 @@ pub(super) struct GetArgs {
     /// Go on showing what changes (agents and events).
     #[arg(long, short)]
     watch: bool,
-    /// Measure the processes of agents: their processor time and memory. `-o wide` does.
+    /// Show what agents take: their processor time, or their share of one lately if they are pods,
+    /// and their memory. `-o wide` does.
     #[arg(long)]
     usage: bool,
     /// By what agents are sorted.
@@ -116,7 +117,9 @@ pub(super) fn status(args: &StatusArgs) -> Ending {
     with(&args.shown.instance, |mut client| async move {
         let status = client.get_status(pb::GetStatusRequest {}).await?.into_inner();
         let asked = agents_request(&args.selection, output);
-        let agents = client.list_agents(asked).await?.into_inner().agents;
+        let pb::ListAgentsResponse { agents, usage_unknown } =
+            client.list_agents(asked).await?.into_inner();
+        note_unknown(&usage_unknown);
         match output {
             Output::Table | Output::Wide => {
                 print(format_args!("{}: {}", status.name, head::line(&status)));
@@ -150,7 +153,9 @@ async fn agents(mut client: Client, args: &GetArgs) -> Result<Ending, Status> {
     let output = args.shown.output;
     let mut asked = agents_request(&args.selection, output);
     asked.usage |= args.usage || matches!(args.sort_by, SortBy::Cpu | SortBy::Memory);
-    let mut agents = client.list_agents(asked).await?.into_inner().agents;
+    let pb::ListAgentsResponse { mut agents, usage_unknown } =
+        client.list_agents(asked).await?.into_inner();
+    note_unknown(&usage_unknown);
     sort(&mut agents, args.sort_by);
     let missing = missing(&args.selection, agents.iter().map(|agent| agent.name.as_str()));
     match output {
@@ -168,6 +173,13 @@ async fn agents(mut client: Client, args: &GetArgs) -> Result<Ending, Status> {
         Output::Name => agents.iter().for_each(|agent| print(&agent.name)),
     }
     Ok(tell_missing("agent", &missing))
+}
+
+/// What agents take is asked for beside other things: those are shown all the same.
+fn note_unknown(why: &str) {
+    if !why.is_empty() {
+        super::say(format_args!("note: CPU and memory are not known: {why}"));
+    }
 }
 
 /// Those that were named and are not there.
@@ -193,7 +205,10 @@ fn sort(agents: &mut [pb::Agent], by: SortBy) {
         SortBy::Template => agents.sort_by(|a, b| a.template.cmp(&b.template)),
         SortBy::Restarts => agents.sort_by_key(|agent| std::cmp::Reverse(agent.restarts)),
         SortBy::Age => agents.sort_by_key(|agent| std::cmp::Reverse(agent.started_at_ms)),
-        SortBy::Cpu => agents.sort_by_key(|agent| std::cmp::Reverse(used(agent).cpu_ms)),
+        SortBy::Cpu => agents.sort_by_key(|agent| {
+            let used = used(agent);
+            std::cmp::Reverse((used.cpu_millicores, used.cpu_ms))
+        }),
         SortBy::Memory => {
             agents.sort_by_key(|agent| std::cmp::Reverse(used(agent).memory_bytes));
         }
@@ -204,7 +219,7 @@ const HEAD: [&str; 6] = ["NAME", "TEMPLATE", "PHASE", "RESTARTS", "AGE", "REASON
 
 /// Where an agent is, and what it takes there.
 const OF_PROCESSES: &[&str] = &["PID", "CPU", "MEMORY"];
-const OF_PODS: &[&str] = &["POD", "NODE"];
+const OF_PODS: &[&str] = &["POD", "NODE", "CPU", "MEMORY"];
 
 fn table_of_agents(agents: &[pb::Agent], output: Output) -> Table {
     let in_pods = agents.iter().any(|agent| !agent.pod.is_empty());
@@ -231,20 +246,27 @@ fn row(agent: &pb::Agent, (output, in_pods): (Output, bool)) -> Vec<String> {
     if output != Output::Wide {
         return vec![name, template, phase, restarts, age(agent.started_at_ms), reason];
     }
+    let dash = || "-".to_owned();
     let place = if in_pods {
         vec![or_dash(&agent.pod), or_dash(&agent.node)]
     } else {
-        let dash = || "-".to_owned();
-        let pid = if agent.pid == 0 { dash() } else { agent.pid.to_string() };
-        let seconds = |used: pb::Usage| Duration::from_millis(used.cpu_ms).as_secs_f64();
-        let cpu = agent.usage.map(|used| format!("{:.1}s", seconds(used)));
-        let memory = agent.usage.map(|used| bytes(used.memory_bytes));
-        vec![pid, cpu.unwrap_or_else(dash), memory.unwrap_or_else(dash)]
+        vec![if agent.pid == 0 { dash() } else { agent.pid.to_string() }]
     };
+    let cpu = agent.usage.map(|used| match used.cpu_millicores {
+        Some(millicores) => format!("{millicores}m"),
+        None => format!("{:.1}s", Duration::from_millis(used.cpu_ms).as_secs_f64()),
+    });
+    let memory = agent.usage.map(|used| bytes(used.memory_bytes));
+    let usage = [cpu, memory].map(|it| it.unwrap_or_else(dash));
     let ready = if agent.ready { "yes" } else { "no" }.to_owned();
     let who = [name, or_dash(&agent.r#type), template, phase, ready, restarts];
     let rest = [or_dash(&agent.lease), or_dash(&agent.last_exit), reason];
-    who.into_iter().chain([age(agent.started_at_ms)]).chain(place).chain(rest).collect()
+    who.into_iter()
+        .chain([age(agent.started_at_ms)])
+        .chain(place)
+        .chain(usage)
+        .chain(rest)
+        .collect()
 }
 
 /// Why it is as it is, and what is done next.

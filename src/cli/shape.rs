@@ -57,9 +57,19 @@ struct Next {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Usage {
-    cpu_seconds: f64,
+    #[serde(flatten)]
+    cpu: Cpu,
     memory_bytes: u64,
-    processes: u32,
+}
+
+/// Of processes it is known how long they ran, of pods how much of a processor they took lately.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Cpu {
+    #[serde(rename_all = "camelCase")]
+    OfProcesses { cpu_seconds: f64, processes: u32 },
+    #[serde(rename_all = "camelCase")]
+    OfPod { cpu_cores: f64 },
 }
 
 #[derive(Debug, Serialize)]
@@ -183,6 +193,8 @@ pub(super) struct Description {
     conditions: Vec<Condition>,
     events: Vec<Event>,
     log_path: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    usage_unknown: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -215,12 +227,21 @@ impl From<pb::Agent> for Agent {
             lease: it.lease,
             incarnation: it.incarnation,
             suspended: it.suspended,
-            usage: it.usage.map(|usage| Usage {
-                cpu_seconds: std::time::Duration::from_millis(usage.cpu_ms).as_secs_f64(),
-                memory_bytes: usage.memory_bytes,
-                processes: usage.processes,
-            }),
+            usage: it.usage.map(Into::into),
         }
+    }
+}
+
+impl From<pb::Usage> for Usage {
+    fn from(it: pb::Usage) -> Self {
+        let cpu = match it.cpu_millicores {
+            Some(millicores) => Cpu::OfPod { cpu_cores: f64::from(millicores) / 1000.0 },
+            None => Cpu::OfProcesses {
+                cpu_seconds: std::time::Duration::from_millis(it.cpu_ms).as_secs_f64(),
+                processes: it.processes,
+            },
+        };
+        Self { cpu, memory_bytes: it.memory_bytes }
     }
 }
 
@@ -379,6 +400,7 @@ impl From<pb::AgentDescription> for Description {
             conditions: it.conditions.into_iter().map(Into::into).collect(),
             events: it.events.into_iter().map(Into::into).collect(),
             log_path: it.log_path,
+            usage_unknown: it.usage_unknown,
         }
     }
 }

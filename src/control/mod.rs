@@ -20,6 +20,7 @@ mod selector;
 mod service;
 mod socket;
 mod status;
+mod usage;
 mod words;
 
 use std::convert::Infallible;
@@ -44,7 +45,7 @@ use tonic::Status;
 use tonic::transport::Server;
 
 use crate::events::Events;
-use crate::executor::kubernetes::Words;
+use crate::executor::kubernetes::Inquiry;
 use crate::proto::control as pb;
 use crate::proto::control::runner_server::RunnerServer;
 use crate::reconcile::Request;
@@ -99,8 +100,8 @@ pub struct Instance {
     pub changes: watch::Receiver<u64>,
     /// What happened.
     pub events: Events,
-    /// What agents wrote that are pods.
-    pub words: Option<Words>,
+    /// What can be asked about agents that are pods.
+    pub cluster: Option<Inquiry>,
     /// Who carries out the rest.
     pub asks: mpsc::UnboundedSender<Ask>,
 }
@@ -109,7 +110,7 @@ impl Instance {
     /// Why no agent can be started or stopped now, if its cluster is the reason.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.words.as_ref()?.trouble()
+        self.cluster.as_ref()?.trouble()
     }
 }
 

@@ -17,11 +17,12 @@ use super::feed::{Feed, difference, look};
 use super::preview::preview;
 use super::selector::{is_pattern, selects, too_much};
 use super::status::{View, cluster_condition, has_none, policy};
+use super::usage::{Measured, measure};
 use super::{Ask, Instance, words};
 use crate::clock::wall_time;
 use crate::events::{Record, read};
-use crate::executor::kubernetes::{Wanted, Words};
-use crate::executor::{log_name, usage};
+use crate::executor::kubernetes::{Inquiry, Wanted};
+use crate::executor::log_name;
 use crate::plan::{CannotSteer, EntityId, Steer};
 use crate::proto::control as pb;
 use crate::proto::control::agents_changed::Kind;
@@ -29,6 +30,9 @@ use crate::reconcile::{Look, Order, Request as LoopRequest};
 
 /// How many answers a watcher may be behind, before it is given no more until it has read one.
 const AHEAD: usize = 4;
+
+/// How much is told of what an agent wrote.
+const LAST_BYTES: u64 = 64 << 10;
 
 /// How many events are told of an agent, where nobody says how many.
 const FEW_EVENTS: usize = 20;
@@ -59,7 +63,7 @@ impl Service {
     fn about(&self, status: pb::Status) -> pb::Status {
         let instance = &self.instance;
         let mut conditions = status.conditions;
-        conditions.extend(instance.words.as_ref().map(cluster_condition));
+        conditions.extend(instance.cluster.as_ref().map(cluster_condition));
         pb::Status {
             conditions,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -68,8 +72,8 @@ impl Service {
             config_path: instance.config.display().to_string(),
             state_dir: instance.state_dir.display().to_string(),
             started_at_ms: self.started_at_ms,
-            log_dir: if instance.words.is_some() { String::new() } else { status.log_dir },
-            namespace: instance.words.as_ref().map_or("", Words::namespace).to_owned(),
+            log_dir: if instance.cluster.is_some() { String::new() } else { status.log_dir },
+            namespace: instance.cluster.as_ref().map_or("", Inquiry::namespace).to_owned(),
             ..status
         }
     }
@@ -124,7 +128,7 @@ impl Service {
     }
 }
 
-fn ending() -> Status {
+pub(super) fn ending() -> Status {
     Status::unavailable("the runner is about to end")
 }
 
@@ -219,7 +223,7 @@ impl pb::runner_server::Runner for Service {
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Answer<Self::ReadLogStream> {
         let pb::ReadLogRequest { name, follow, tail, since_ms } = request.into_inner();
-        let Some(words) = self.instance.words.clone() else {
+        let Some(cluster) = self.instance.cluster.clone() else {
             return Err(Status::failed_precondition(
                 "agents of this instance are processes: what they write is in their files",
             ));
@@ -228,7 +232,7 @@ impl pb::runner_server::Runner for Service {
         let wanted = Wanted { follow, tail: tail.map(i64::from), since };
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(words::send(
-            (Arc::clone(&self.instance), words),
+            (Arc::clone(&self.instance), cluster),
             (id(&name)?, wanted),
             sender,
         ));
@@ -269,17 +273,12 @@ impl pb::runner_server::Runner for Service {
         bounded(asked.selector.as_ref())?;
         let look = self.look().await?;
         let view = View::of(&look);
-        let mut agents: Vec<_> = view.agents().filter(|agent| select(&asked, agent)).collect();
-        if asked.usage {
-            let measure = move || {
-                for agent in &mut agents {
-                    agent.usage = used(agent.pid);
-                }
-                agents
-            };
-            agents = spawn_blocking(measure).await.map_err(|_| ending())?;
+        let agents: Vec<_> = view.agents().filter(|agent| select(&asked, agent)).collect();
+        if !asked.usage {
+            return Ok(Response::new(pb::ListAgentsResponse { agents, ..Default::default() }));
         }
-        Ok(Response::new(pb::ListAgentsResponse { agents }))
+        let Measured { agents, unknown } = measure(self.instance.cluster.as_ref(), agents).await?;
+        Ok(Response::new(pb::ListAgentsResponse { agents, usage_unknown: unknown }))
     }
 
     async fn watch_agents(
@@ -341,13 +340,13 @@ impl pb::runner_server::Runner for Service {
         let want = view.want(&id);
         let spec = agent.map(|agent| &agent.spec).or_else(|| want.map(|want| &want.spec));
         let grace = agent.map(|agent| agent.grace).unwrap_or_default();
-        let described = agent.map(|agent| {
-            let told = view.agent(&id, agent);
-            pb::Agent { usage: used(told.pid), ..told }
-        });
-        let (log_path, log_tail) = match (&self.instance.words, agent) {
-            (Some(words), Some(agent)) => {
-                (String::new(), words::tail(words, &id, agent.incarnation).await)
+        let cluster = self.instance.cluster.as_ref();
+        let described: Vec<_> = agent.map(|agent| view.agent(&id, agent)).into_iter().collect();
+        let Measured { agents: mut described, unknown } = measure(cluster, described).await?;
+        let (log_path, log_tail) = match (cluster, agent) {
+            (Some(cluster), Some(agent)) => {
+                let tail = cluster.tail(&id, agent.incarnation, LAST_BYTES).await;
+                (String::new(), tail.into_bytes())
             }
             (Some(_), None) => (String::new(), Vec::new()),
             (None, _) => {
@@ -356,7 +355,7 @@ impl pb::runner_server::Runner for Service {
             }
         };
         Ok(Response::new(pb::AgentDescription {
-            agent: described,
+            agent: described.pop(),
             entity: Some(view.entity(&id)),
             command: spec.map_or_else(Vec::new, |spec| spec.argv.clone()),
             environment: spec.map_or_else(Vec::new, |spec| spec.env.keys().cloned().collect()),
@@ -369,6 +368,7 @@ impl pb::runner_server::Runner for Service {
             events: told.into_iter().map(event).collect(),
             log_path,
             log_tail,
+            usage_unknown: unknown,
         }))
     }
 
@@ -527,13 +527,4 @@ impl pb::runner_server::Runner for Service {
         self.instance.asks.send(Ask::Stop { leave_agents }).map_err(|_| ending())?;
         Ok(Response::new(pb::StopResponse {}))
     }
-}
-
-fn used(pid: u32) -> Option<pb::Usage> {
-    let usage = usage(pid)?;
-    Some(pb::Usage {
-        cpu_ms: u64::try_from(usage.cpu.as_millis()).unwrap_or(u64::MAX),
-        memory_bytes: usage.memory,
-        processes: u32::try_from(usage.processes).unwrap_or(u32::MAX),
-    })
 }

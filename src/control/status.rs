@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use itertools::Itertools as _;
 
 use crate::clock::wall_time;
-use crate::executor::kubernetes::Words;
+use crate::executor::kubernetes::Inquiry;
 use crate::plan::membership::Member;
 use crate::plan::{
     Agent, Arrival, EntityId, Intent, Lease, Membership, Pending, Phase, Place, RestartPolicy,
@@ -34,8 +34,8 @@ pub(crate) struct View<'a> {
 }
 
 /// Whether the cluster of pods answers.
-pub(super) fn cluster_condition(words: &Words) -> pb::Condition {
-    match words.trouble() {
+pub(super) fn cluster_condition(cluster: &Inquiry) -> pb::Condition {
+    match cluster.trouble() {
         None => condition("ClusterReachable", true, "Answers", String::new()),
         Some(why) => {
             let message = format!("{why}; the agents run on, and none is started or stopped");

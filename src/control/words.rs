@@ -4,42 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tonic::Status;
 use tracing::debug;
 
 use super::Instance;
 use super::feed::look;
-use crate::executor::kubernetes::{Log, Unread, Wanted, Words};
+use crate::executor::kubernetes::{Inquiry, Log, Unread, Wanted};
 use crate::plan::{EntityId, Phase, RunId};
 use crate::proto::control as pb;
 
-/// How many lines the end of a log has.
-const LAST_LINES: i64 = 100;
-
 type Parts = mpsc::Sender<Result<pb::LogPart, Status>>;
-
-/// How long the end of a log may take.
-const SOON: Duration = Duration::from_secs(2);
 
 /// How long it takes until a log is looked at again that was cut off.
 const AGAIN: Duration = Duration::from_secs(2);
-
-/// The end of what the agent of this incarnation of an entity wrote; nothing if that cannot be told
-/// soon.
-pub(super) async fn tail(words: &Words, id: &EntityId, incarnation: i64) -> Vec<u8> {
-    let wanted = Wanted { follow: false, tail: Some(LAST_LINES), since: None };
-    let mut log = words.of(id, incarnation, wanted);
-    let mut bytes = Vec::new();
-    let read = async {
-        while let Ok(Some(more)) = log.more().await {
-            bytes.extend(more);
-        }
-    };
-    // What there is by then is better than nothing.
-    let _ = timeout(SOON, read).await;
-    bytes
-}
 
 /// The log that is shown.
 struct Shown {
@@ -52,7 +30,7 @@ struct Shown {
 
 /// Sends what the agent of an entity wrote; where more is waited for, through its restarts.
 pub(super) async fn send(
-    (instance, words): (Arc<Instance>, Words),
+    (instance, cluster): (Arc<Instance>, Inquiry),
     (id, mut wanted): (EntityId, Wanted),
     parts: Parts,
 ) {
@@ -74,7 +52,7 @@ pub(super) async fn send(
         let mut was_cut = false;
         // While it begins, the pod of its name may be the one before.
         if now != Now::Begins || !wanted.follow {
-            let log = || words.of(&id, incarnation, wanted);
+            let log = || cluster.log(&id, incarnation, wanted);
             let it = match &mut shown {
                 Some(it) if !is_another => it,
                 _ => shown.insert(Shown { run, log: log(), whole: false }),

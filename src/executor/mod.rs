@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::future::ready;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{AgentSpec, EntityId, Exit, Place, RunId, Waits};
@@ -55,8 +57,8 @@ pub trait Executor {
     /// All agents that there were are in charge: who else there is belongs to nobody.
     fn adopted(&self) {}
 
-    /// Finds out what an agent is doing that is about to be ended for not doing its work; with
-    /// `dump`, those of its processes that listen to SIGUSR1 are asked to write that down. What is
+    /// Finds out what an agent is doing that is about to be ended for not doing its work, as far as
+    /// that can be known; with `dump`, those of its processes that listen to SIGUSR1 are asked to write that down. What is
     /// asked of the run after this waits for it, for less than a second. Answered by
     /// [`Event::Examined`], unless it has ended.
     fn examine(&self, run: RunId, dump: bool);
@@ -69,12 +71,17 @@ pub trait Executor {
     /// SIGKILL to the whole tree. Does nothing if the run is over.
     fn kill(&self, run: RunId);
 
+    /// The end of what an agent wrote, about so many bytes of it; nothing where that cannot be read.
+    fn tail(&self, _: Writer, _: u64) -> BoxFuture<'static, String> {
+        Box::pin(ready(String::new()))
+    }
+
     /// What is left of the ended agents of an entity is not needed any more.
     fn forget(&self, _: &EntityId) {}
 
     /// Returns once what was ordered of agents that have ended is done, or will not be soon.
     fn finish(&self) -> impl Future<Output = ()> + Send {
-        std::future::ready(())
+        ready(())
     }
 
     /// Gives up all agents, for a successor in this very process. What was told was told before
@@ -110,6 +117,17 @@ pub struct SpawnRequest {
     pub restarts: u64,
     /// Why it is started, in words, for the head of the log.
     pub reason: String,
+}
+
+/// An agent that wrote something.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    /// Its entity.
+    pub entity: EntityId,
+    /// The entity's spawn tick.
+    pub incarnation: i64,
+    /// Where logs are kept.
+    pub log_dir: PathBuf,
 }
 
 /// Who a process is: its number alone may be another's by now.

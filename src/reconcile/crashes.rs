@@ -1,11 +1,11 @@
 //! Tells of many agents that crash alike: once, with what they wrote last, in place of a line for
 //! each crash and each restart.
 
-use std::path::Path;
-
+use futures_util::future::join_all;
 use tracing::{info, warn};
 
-use super::last_words::last_words;
+use super::last_words::{Logs, last_words};
+use crate::executor::Executor;
 use crate::plan::{
     Agent, Course, EntityId, Exit, Outcome, Start, StartReason, Storm, Storms, Time, Verb,
 };
@@ -21,11 +21,11 @@ pub(super) struct Crashes {
 
 impl Crashes {
     /// Takes in what is to be done about an agent, and tells if that makes a storm.
-    pub(super) fn take_in(
+    pub(super) fn take_in<E: Executor>(
         &mut self,
         id: &EntityId,
         (agent, verb): (&Agent, &Verb),
-        log_dir: &Path,
+        logs: &Logs<'_, E>,
         now: Time,
     ) {
         let (ended, failed) = match verb {
@@ -39,7 +39,7 @@ impl Crashes {
             | Verb::Start(_) => return,
         };
         match self.storms.crashed(id, (&agent.template, &ended.how), failed, now) {
-            Some((Course::Begins, storm)) => begins(storm, log_dir),
+            Some((Course::Begins, storm)) => begins(storm, logs),
             Some((Course::Lasts, storm)) => lasts(storm),
             None => {}
         }
@@ -85,13 +85,12 @@ impl Crashes {
     }
 }
 
-/// What they wrote is read elsewhere: the loop waits for no disk.
-fn begins(storm: &Storm, log_dir: &Path) {
+/// What they wrote is read elsewhere: the loop waits for no disk and no network.
+fn begins<E: Executor>(storm: &Storm, logs: &Logs<'_, E>) {
     let (template, exit, agents) = (storm.template.clone(), storm.how.clone(), storm.agents.len());
-    let witnesses: Vec<_> = storm.agents.keys().take(WITNESSES).cloned().collect();
-    let log_dir = log_dir.to_owned();
-    tokio::task::spawn_blocking(move || {
-        let (last_lines, of) = last_words(&log_dir, &witnesses);
+    let tails = join_all(storm.agents.keys().take(WITNESSES).map(|id| logs.tail(id)));
+    tokio::spawn(async move {
+        let (last_lines, of) = last_words(&tails.await);
         warn!(
             event = "agents.crash_storm",
             template, count = agents, %exit, last_lines, of,

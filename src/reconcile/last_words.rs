@@ -1,12 +1,15 @@
 //! What several agents wrote last, as far as they wrote the same.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::executor::logs;
-use crate::plan::EntityId;
+use futures_util::future::BoxFuture;
+
+use crate::executor::{Executor, Writer, logs};
+use crate::plan::{Agent, EntityId};
 
 /// How much of each log is read, in bytes.
-const READ: u64 = 8 << 10;
+pub(super) const READ: u64 = 8 << 10;
 /// How many lines are told.
 const LINES: usize = 5;
 /// How many of one that hangs: a stack is deeper than a last word.
@@ -14,29 +17,40 @@ const EVIDENCE: usize = 40;
 /// How much of each line, in bytes.
 const LENGTH: usize = 200;
 
-/// The last lines that all of these agents wrote, in one line; if they have none in common, those
-/// of the first who wrote any. Also whose they are.
-pub(super) fn last_words(log_dir: &Path, agents: &[EntityId]) -> (String, String) {
-    let tails: Vec<(String, &EntityId)> = agents
-        .iter()
-        // A log that cannot be read says nothing; that it cannot be is told elsewhere.
-        .filter_map(|id| Some((logs::tail(log_dir, id, READ).ok()?, id)))
-        .filter(|(tail, _)| lines(tail).next().is_some())
-        .collect();
-    let common = common(&tails.iter().map(|(tail, _)| tail.as_str()).collect::<Vec<_>>());
-    let names: Vec<&str> = tails.iter().map(|(_, id)| id.as_str()).collect();
+/// Where it is that agents write.
+pub(super) struct Logs<'a, E> {
+    pub(super) executor: &'a E,
+    pub(super) agents: &'a BTreeMap<EntityId, Agent>,
+    pub(super) dir: &'a Path,
+}
+
+impl<E: Executor> Logs<'_, E> {
+    /// The end of what the agent of an entity wrote, and whose that is.
+    pub(super) fn tail(&self, id: &EntityId) -> BoxFuture<'static, (EntityId, String)> {
+        let entity = id.clone();
+        let incarnation = self.agents.get(id).map_or(0, |agent| agent.incarnation);
+        let writer = Writer { entity: entity.clone(), incarnation, log_dir: self.dir.to_owned() };
+        let tail = self.executor.tail(writer, READ);
+        Box::pin(async move { (entity, tail.await) })
+    }
+}
+
+/// The last lines that all agents wrote of whose logs these are the ends, in one line; if they have
+/// none in common, those of the first who wrote any. Also whose they are.
+pub(super) fn last_words(tails: &[(EntityId, String)]) -> (String, String) {
+    let tails: Vec<_> = tails.iter().filter(|(_, tail)| lines(tail).next().is_some()).collect();
+    let common = common(&tails.iter().map(|(_, tail)| tail.as_str()).collect::<Vec<_>>());
+    let names: Vec<&str> = tails.iter().map(|(id, _)| id.as_str()).collect();
     match (common.is_empty(), tails.first()) {
         (false, _) => (common, names.join(", ")),
-        (true, Some((tail, id))) => (self::common(&[tail]), id.to_string()),
+        (true, Some((id, tail))) => (self::common(&[tail]), id.to_string()),
         (true, None) => (String::new(), String::new()),
     }
 }
 
-/// The last lines that an agent wrote, with those that its fault handler did.
-pub(super) fn last_lines(log_dir: &Path, agent: &EntityId) -> String {
-    // A log that cannot be read says nothing; that it cannot be is told elsewhere.
-    let tail = logs::tail(log_dir, agent, READ).unwrap_or_default();
-    let mut last: Vec<_> = lines(&tail).rev().take(EVIDENCE).map(shown).collect();
+/// The last lines of the end of a log, with those that a fault handler wrote.
+pub(super) fn last_lines(tail: &str) -> String {
+    let mut last: Vec<_> = lines(tail).rev().take(EVIDENCE).map(shown).collect();
     last.reverse();
     last.join(" | ")
 }

@@ -27,6 +27,7 @@ use crate::plan::{
     Outcome, Pending, Phase, Plan, Progress, RunId, Start, Steer, StopReason, Time, Verb, Wants,
     plan, plan_for, progress,
 };
+use last_words::Logs;
 pub use parts::{
     Adopted, AskWorld, Inheritance, Look, Order, Remember, Request, Settings, Sources,
 };
@@ -498,7 +499,7 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
         let Some(id) = self.runs.get(&event.run()).cloned() else { return };
         let Some(agent) = self.observed.agents.get_mut(&id) else { return };
         if let Event::Examined { evidence, .. } = event {
-            report::examined(&id, evidence, &self.settings.log_dir);
+            report::examined(&id, evidence, &logs(&self.executor, &self.observed, &self.settings));
             return;
         }
         self.news.add(&id);
@@ -617,8 +618,8 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             self.desired = None;
         }
         for action in &plan.actions {
-            let agent = self.observed.agents.get(&action.id);
-            self.report.action((action, agent), &self.settings.log_dir, now);
+            let logs = logs(&self.executor, &self.observed, &self.settings);
+            self.report.action(action, &logs, now);
             self.observed.note(action, now);
             self.unwritten.insert(action.id.clone());
         }
@@ -693,6 +694,10 @@ impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
             reason: start.why.to_string(),
         });
     }
+}
+
+fn logs<'a, E>(executor: &'a E, observed: &'a Observed, settings: &'a Settings) -> Logs<'a, E> {
+    Logs { executor, agents: &observed.agents, dir: &settings.log_dir }
 }
 
 /// The earlier one, if there are two.

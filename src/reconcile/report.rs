@@ -2,7 +2,6 @@
 //! world once, when it becomes so. The field `event` is stable; the message is for people.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use tracing::{debug, error, info, trace, warn};
 
 use super::Order;
 use super::crashes::Crashes;
-use super::last_words::last_lines;
-use crate::executor::{Event, Evidence};
+use super::last_words::{Logs, last_lines};
+use crate::executor::{Event, Evidence, Executor};
 use crate::plan::{
     Action, Agent, Arrival, Ended, EntityId, Exit, Hold, Intent, Membership, Observed, Outcome,
     Pending, Phase, Place, Plan, Refused, Rules, RunId, Start, Steer, StopReason, Stopping,
@@ -197,15 +196,11 @@ impl Report {
 
     /// Tells what is done for one entity, and why, before it is done. Also takes in what that says
     /// of others that fare alike.
-    pub(super) fn action(
-        &mut self,
-        (action, agent): (&Action, Option<&Agent>),
-        log_dir: &Path,
-        now: Time,
-    ) {
+    pub(super) fn action<E: Executor>(&mut self, action: &Action, logs: &Logs<'_, E>, now: Time) {
         let Action { id, verb } = action;
+        let agent = logs.agents.get(id);
         if let Some(agent) = agent {
-            self.crashes.take_in(id, (agent, verb), log_dir, now);
+            self.crashes.take_in(id, (agent, verb), logs, now);
         }
         let template = agent.map(|agent| agent.template.as_str());
         let covers = |ended: &Ended| agent.is_some_and(|it| self.crashes.cover(it, &ended.how));
@@ -259,11 +254,12 @@ impl Report {
 }
 
 /// Tells what an agent was doing that is stopped as it does not do its work. What it wrote is read
-/// elsewhere: the loop waits for no disk.
-pub(super) fn examined(id: &EntityId, evidence: &Evidence, log_dir: &Path) {
-    let (id, evidence, log_dir) = (id.clone(), evidence.clone(), log_dir.to_owned());
-    tokio::task::spawn_blocking(move || {
-        let last_lines = last_lines(&log_dir, &id);
+/// elsewhere: the loop waits for no disk and no network.
+pub(super) fn examined<E: Executor>(id: &EntityId, evidence: &Evidence, logs: &Logs<'_, E>) {
+    let (evidence, tail) = (evidence.clone(), logs.tail(id));
+    tokio::spawn(async move {
+        let (id, tail) = tail.await;
+        let last_lines = last_lines(&tail);
         let Evidence { asked, .. } = evidence;
         warn!(
             event = "agent.hung", entity = %id, reason = %evidence, asked, last_lines,

@@ -36,6 +36,10 @@ class Ev:
     COMPLETED = "agent.completed"
     FAILED = "agent.failed"
     PENDING = "agent.pending"
+    # What it was doing that is stopped for not doing its work.
+    HUNG = "agent.hung"
+    # Of many that crash alike.
+    CRASH_STORM = "agents.crash_storm"
     # For the cluster that its pod is to run in.
     WAITS = "agent.waits"
     SUSPENDED = "entity.suspended"

@@ -201,6 +201,9 @@ def test_runners_in_the_cluster(scene: Scene, audit: Audit, figures: Figures) ->
     instance = InCluster(scene.namespace)
     instance.wait_workers("low")
     leader = instance.leader()
+    # What no other test of this would miss, as the runner says that it cannot be had.
+    assert may(scene.namespace, "runner-village", "list", "pods.metrics.k8s.io")
+    assert not may(scene.namespace, "runner-village", "list", "secrets")
     # An edit of the file reaches the one that leads.
     core = scene.namespace.api
     changed = {"data": {"village.toml": scene.file("high")}}
@@ -239,6 +242,16 @@ def test_runners_in_the_cluster(scene: Scene, audit: Audit, figures: Figures) ->
     history = audit.history(scene.namespace.name, scene.namespace.uids())
     assert [str(double) for double in doubled(life for life in history if life.entity)] == []
     figures.add("its pod is deleted", leads, works)
+
+
+def may(namespace: Namespace, account: str, verb: str, resource: str) -> bool:
+    """Whether who has this service account may do that there."""
+    name, _, group = resource.partition(".")
+    what = {"namespace": namespace.name, "verb": verb, "resource": name, "group": group}
+    user = f"system:serviceaccount:{namespace.name}:{account}"
+    review = client.AuthorizationV1Api(namespace.api.api_client).create_subject_access_review
+    spec = {"user": user, "resourceAttributes": what}
+    return bool(namespace.cluster.surely(review, {"spec": spec}).status.allowed)
 
 
 def adapted(document: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,11 @@ impl Deployed<'_> {
                 "verbs": ["create", "delete", "get", "list", "patch", "watch"],
             },
             { "apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"] },
+            {
+                "apiGroups": ["metrics.k8s.io"],
+                "resources": ["pods"],
+                "verbs": ["get", "list"],
+            },
             { "apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"] },
             {
                 "apiGroups": [""],

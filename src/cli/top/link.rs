@@ -121,8 +121,8 @@ impl Link {
             };
             let selector = Some(pb::Selector { names, ..self.selector.clone() });
             let asked = pb::ListAgentsRequest { selector, usage: true, ..Default::default() };
-            let agents = in_time(self.client.list_agents(asked)).await?.into_inner().agents;
-            tell(&self.messages, Message::Measured(begun.elapsed(), agents)).await?;
+            let measured = in_time(self.client.list_agents(asked)).await?.into_inner();
+            tell(&self.messages, Message::Measured(begun.elapsed(), measured)).await?;
         }
     }
 

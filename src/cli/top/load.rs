@@ -1,5 +1,5 @@
-//! How much of the processor an agent takes: from what it has taken in all, looked at again and
-//! again.
+//! How much of the processor an agent takes: told by its cluster, or else from what it has taken in
+//! all, looked at again and again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,11 +36,15 @@ impl Load {
             *self = Self { run: agent.run, ..Self::default() };
         }
         self.memory = Some(usage.memory_bytes);
-        if let Some((before, cpu_ms)) = self.last {
+        let since_last = |(before, cpu_ms): (Duration, u64)| {
             let passed = at.saturating_sub(before).as_millis().max(1);
             // What one of its processes took is not counted any more when nobody waited for its end.
             let taken = u128::from(usage.cpu_ms.saturating_sub(cpu_ms));
-            let share = u32::try_from(taken * 1000 / passed).unwrap_or(u32::MAX);
+            u32::try_from(taken * 1000 / passed).unwrap_or(u32::MAX)
+        };
+        // Of a pod its cluster tells the share.
+        let share = usage.cpu_millicores.or_else(|| self.last.map(since_last));
+        if let Some(share) = share {
             self.share = Some(share);
             if self.history.len() == HISTORY {
                 self.history.pop_front();
@@ -69,7 +73,7 @@ mod tests {
     use super::*;
 
     fn measured(run: u64, cpu_ms: u64) -> pb::Agent {
-        let usage = Some(pb::Usage { cpu_ms, memory_bytes: 1 << 20, processes: 1 });
+        let usage = Some(pb::Usage { cpu_ms, memory_bytes: 1 << 20, ..pb::Usage::default() });
         pb::Agent { run, usage, ..pb::Agent::default() }
     }
 
@@ -92,6 +96,18 @@ mod tests {
         assert_eq!((load.share, load.bars(2).as_str()), (None, "  "));
         load.take_in(&pb::Agent { run: 2, ..pb::Agent::default() }, at(20));
         assert_eq!(load, Load::default());
+    }
+
+    #[test]
+    fn the_share_of_a_pod_is_told() {
+        let mut load = Load::default();
+        for (at, millicores) in [(2, 250), (4, 0)] {
+            let usage = pb::Usage { cpu_millicores: Some(millicores), ..pb::Usage::default() };
+            let agent = pb::Agent { run: 1, usage: Some(usage), ..pb::Agent::default() };
+            load.take_in(&agent, Duration::from_secs(at));
+            assert_eq!(load.share, Some(millicores));
+        }
+        assert_eq!(load.bars(2), "█▁");
     }
 
     #[test]

@@ -80,7 +80,8 @@ impl Roster {
                 }
                 Kind::Sync | Kind::Changed | Kind::Unspecified => {
                     let row = self.rows.entry(agent.name.clone()).or_default();
-                    if row.agent.run != agent.run || agent.pid == 0 {
+                    let is_nowhere = agent.pid == 0 && agent.pod.is_empty();
+                    if row.agent.run != agent.run || is_nowhere {
                         row.load = Load::default();
                     }
                     row.agent = agent;

@@ -25,7 +25,7 @@ pub(super) enum Message {
     /// Agents changed.
     Agents(pb::AgentsChanged),
     /// So much was taken by some of them at that time, which has any origin.
-    Measured(Duration, Vec<pb::Agent>),
+    Measured(Duration, pb::ListAgentsResponse),
     /// Something that is told as an event.
     Happened(pb::EventHappened),
     /// The instance cannot be asked any more, and why.
@@ -110,6 +110,8 @@ pub(super) struct State {
     pub(super) events: Option<VecDeque<pb::Event>>,
     /// What came of the last command, or why there can be none.
     pub(super) notice: Option<Result<String, String>>,
+    /// Why it is not known what agents take, if so.
+    pub(super) unmeasured: String,
     pub(super) is_over: bool,
 }
 
@@ -125,6 +127,7 @@ impl State {
             page: None,
             events: None,
             notice: None,
+            unmeasured: String::new(),
             is_over: false,
         }
     }
@@ -137,7 +140,10 @@ impl State {
                 self.link = Link::Up;
             }
             Message::Agents(change) => self.roster.take_in(change),
-            Message::Measured(at, agents) => self.roster.measured(&agents, at),
+            Message::Measured(at, measured) => {
+                self.roster.measured(&measured.agents, at);
+                self.unmeasured = measured.usage_unknown;
+            }
             Message::Happened(happened) => self.happened(happened),
             Message::Away(why) => self.link = Link::Away(why),
             Message::Answered(command, answer) => self.answered(&command, answer),

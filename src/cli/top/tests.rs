@@ -91,10 +91,13 @@ fn changed(agents: Vec<pb::Agent>) -> Message {
 /// So many seconds after the beginning each of these has taken so many milliseconds.
 fn measured(at: u64, taken: &[(&str, u64)]) -> Message {
     let used = |(name, cpu_ms): &(&str, u64)| {
-        let usage = Some(pb::Usage { cpu_ms: *cpu_ms, memory_bytes: 12 << 20, processes: 1 });
+        let usage =
+            Some(pb::Usage { cpu_ms: *cpu_ms, memory_bytes: 12 << 20, ..pb::Usage::default() });
         pb::Agent { usage, ..agent(name, "default", "Running") }
     };
-    Message::Measured(Duration::from_secs(at), taken.iter().map(used).collect())
+    let agents = taken.iter().map(used).collect();
+    let usage_unknown = String::new();
+    Message::Measured(Duration::from_secs(at), pb::ListAgentsResponse { agents, usage_unknown })
 }
 
 /// A program that shows all of it, without a terminal and without an instance.
@@ -229,6 +232,35 @@ fn what_covers_the_table() {
     let asked = shown.press("d").unwrap();
     shown.tell(Message::Answered(asked, Err("there is no such entity".to_owned())));
     assert!(shown.screen().contains("error: there is no such entity"));
+}
+
+#[test]
+fn what_a_pod_takes_is_what_its_cluster_says_or_that_it_does_not() {
+    let mut shown = Shown::empty(80, 24);
+    let usage = Some(pb::Usage {
+        cpu_millicores: Some(123),
+        memory_bytes: 12 << 20,
+        ..pb::Usage::default()
+    });
+    let in_pod = || pb::Agent { pid: 0, pod: "wolf-1".to_owned(), ..agent("wolf", "t", "Running") };
+    shown.tell(sync(vec![in_pod()]));
+    let response = pb::ListAgentsResponse {
+        agents: vec![pb::Agent { usage, ..in_pod() }],
+        ..pb::ListAgentsResponse::default()
+    };
+    shown.tell(Message::Measured(Duration::ZERO, response));
+    assert!(shown.screen().contains(" 12.3 "));
+    // Something else about it changes.
+    shown.tell(changed(vec![pb::Agent { reason: "thinking".to_owned(), ..in_pod() }]));
+    assert!(shown.screen().contains(" 12.3 "));
+    let response = pb::ListAgentsResponse {
+        agents: vec![in_pod()],
+        usage_unknown: "nobody measures".to_owned(),
+    };
+    shown.tell(Message::Measured(Duration::from_secs(2), response));
+    let screen = shown.screen();
+    assert!(screen.contains("CPU and memory are not known: nobody measures"), "{screen}");
+    assert!(!screen.contains(" 12.3 "));
 }
 
 #[test]

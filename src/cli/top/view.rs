@@ -1,5 +1,7 @@
 //! The state as a screen of any size. Draws what is seen and nothing else.
 
+use std::borrow::Cow;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
 use ratatui::style::Style;
@@ -82,7 +84,7 @@ pub(super) fn render(state: &State, theme: Theme, screen: &mut Buffer) {
     let areas = areas(state, screen.area.as_size());
     head_line(state, theme, (areas.head, screen));
     if let Some(note) = note(state) {
-        put(screen, areas.note, 0, &Line::styled(escaped(note), theme.note()));
+        put(screen, areas.note, 0, &Line::styled(escaped(&note), theme.note()));
     }
     if let Some(page) = &state.page {
         show_page(page, (&areas, screen));
@@ -101,12 +103,16 @@ fn put(screen: &mut Buffer, area: Rect, row: u16, line: &Line<'_>) {
 }
 
 /// What is odd about the instance, or that nobody knows.
-fn note(state: &State) -> Option<&str> {
+fn note(state: &State) -> Option<Cow<'_, str>> {
     if let Link::Away(why) = &state.link {
-        return Some(why);
+        return Some(why.into());
     }
     let odd = state.status.conditions.iter().find(|condition| !condition.message.is_empty());
-    odd.map(|condition| condition.message.as_str())
+    let unmeasured = || match &*state.unmeasured {
+        "" => None,
+        why => Some(format!("CPU and memory are not known: {why}").into()),
+    };
+    odd.map(|condition| (&*condition.message).into()).or_else(unmeasured)
 }
 
 fn head_line(state: &State, theme: Theme, (area, screen): (Rect, &mut Buffer)) {

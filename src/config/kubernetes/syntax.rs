@@ -1,12 +1,10 @@
 //! How Kubernetes writes names, labels and amounts.
 
 use crate::plan::pod::MANAGED_BY;
+use crate::quantity::amount;
 
 /// What the runner finds its pods by.
 const OURS: &str = "runner.dev/";
-
-const SUFFIXES: [&str; 16] =
-    ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 /// A name such as that of a namespace.
 #[must_use]
@@ -50,19 +48,7 @@ pub(super) fn is_ours(name: &str) -> bool {
 
 /// An amount of something, which is never less than none.
 pub(super) fn is_quantity(text: &str) -> bool {
-    let unsigned = text.strip_prefix('+').unwrap_or(text);
-    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
-    let Some((number, suffix)) = unsigned.split_at_checked(end) else { return false };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let has_digits = !whole.is_empty() || !fraction.is_empty();
-    let is_number = has_digits && !fraction.contains('.');
-    is_number && (SUFFIXES.contains(&suffix) || is_exponent(suffix))
-}
-
-fn is_exponent(suffix: &str) -> bool {
-    let Some(exponent) = suffix.strip_prefix(['e', 'E']) else { return false };
-    let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-    !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit())
+    amount(text).is_some()
 }
 
 /// The amount that somebody means who writes it as elsewhere in the file: `64MiB`.

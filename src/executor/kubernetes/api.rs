@@ -66,27 +66,38 @@ pub(super) async fn clients(
     fence: Fence,
     contact: Contact,
 ) -> Result<(Client, Client), ClusterError> {
-    let wrong = |error: &dyn std::error::Error| ClusterError::Config(innermost(error));
-    let options = KubeConfigOptions { context: access.context.clone(), ..Default::default() };
-    let mut config = match Kubeconfig::read() {
-        Ok(file) => {
-            Config::from_custom_kubeconfig(file, &options).await.map_err(|it| wrong(&it))?
-        }
-        Err(error) if access.context.is_some() => return Err(wrong(&error)),
-        Err(_) => Config::infer().await.map_err(|it| wrong(&it))?,
-    };
-    config.connect_timeout = Some(CALL);
-    config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
+    let config = config(access).await?;
     let window = f64::from(access.burst.max(1)) / access.qps;
     let window = Duration::try_from_secs_f64(window).unwrap_or(Duration::from_secs(1));
     let layer = RateLimitLayer::new(u64::from(access.burst.max(1)), window);
-    let direct = Client::try_from(config.clone()).map_err(|it| wrong(&it))?;
-    let builder = ClientBuilder::try_from(config).map_err(|it| wrong(&it))?;
+    let direct = Client::try_from(config.clone()).map_err(wrong)?;
+    let builder = ClientBuilder::try_from(config).map_err(wrong)?;
     // Innermost: what waits for its turn is held against the fence when that comes.
     let fenced = FilterLayer::new(move |request: Request<Body>| {
         if request.method().is_safe() || fence.is_open() { Ok(request) } else { Err(Expired) }
     });
     Ok((direct, builder.with_layer(&fenced).with_layer(&contact).with_layer(&layer).build()))
+}
+
+/// A way to the server for who only looks.
+pub(super) async fn client(access: &Access) -> Result<Client, ClusterError> {
+    Client::try_from(config(access).await?).map_err(wrong)
+}
+
+async fn config(access: &Access) -> Result<Config, ClusterError> {
+    let options = KubeConfigOptions { context: access.context.clone(), ..Default::default() };
+    let mut config = match Kubeconfig::read() {
+        Ok(file) => Config::from_custom_kubeconfig(file, &options).await.map_err(wrong)?,
+        Err(error) if access.context.is_some() => return Err(wrong(error)),
+        Err(_) => Config::infer().await.map_err(wrong)?,
+    };
+    config.connect_timeout = Some(CALL);
+    config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
+    Ok(config)
+}
+
+fn wrong(error: impl std::error::Error) -> ClusterError {
+    ClusterError::Config(innermost(&error))
 }
 
 /// The namespace of the pods.

@@ -16,15 +16,15 @@ use tracing::warn;
 
 use super::api::{Access, ClusterError, MANAGER, ask, clients, in_time, namespace};
 use super::contact::Contact;
+use super::inquiry::{Inquiry, Silence};
 use super::lead::{Fence, Leadership};
 use super::lease::Standing;
 use super::manifest::{Maker, manifest};
 use super::notebook::{Notebook, ORDERS};
 use super::pods::{Answer, Call, Pods};
 use super::seen::{Origin, Seen, Uid};
-use super::words::{Silence, Words};
 use super::{Order, labels, name};
-use crate::executor::Event;
+use crate::executor::{Event, Evidence};
 use crate::plan::pod::MANAGED_BY;
 use crate::plan::{Exit, Loss};
 
@@ -145,11 +145,17 @@ impl Cluster {
         Notebook::new(self.owners.clone(), name::owner(&self.maker.instance))
     }
 
-    /// What its agents wrote, and whether it answers.
+    /// Where its pods are.
     #[must_use]
-    pub fn words(&self) -> Words {
+    pub fn namespace(&self) -> &str {
+        self.pods.namespace().unwrap_or_default()
+    }
+
+    /// What can be asked about its pods, and whether it answers.
+    #[must_use]
+    pub fn inquiry(&self) -> Inquiry {
         let silence = Silence { watch: self.contact.trouble(), fence: self.fence.clone() };
-        Words::new(self.pods.clone(), self.maker.instance.clone(), silence)
+        Inquiry::new(self.pods.clone(), self.maker.instance.clone(), silence)
     }
 
     /// All pods of the instance, as they are now. Nothing may be decided before that is known.
@@ -270,6 +276,10 @@ impl Cluster {
                     let _ = events.send(Event::SpawnFailed { run: request.run, error });
                 }
             },
+            Order::Examine(run) => {
+                // Who listens ends with us.
+                let _ = events.send(Event::Examined { run, evidence: Evidence::default() });
+            }
             Order::Terminate(run) => self.sights.terminate(run),
             Order::Kill(run) => self.sights.kill(run),
             // Each has its place elsewhere.

@@ -14,10 +14,12 @@
 mod api;
 mod cluster;
 mod contact;
+mod inquiry;
 mod labels;
 mod lead;
 mod lease;
 mod manifest;
+mod meter;
 mod name;
 mod notebook;
 mod peek;
@@ -28,19 +30,22 @@ mod words;
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{Adoption, Event, Executor, RunId, SpawnRequest};
+use super::{Adoption, Event, Executor, RunId, SpawnRequest, Writer};
 use crate::plan::EntityId;
 
 pub use api::{Access, ClusterError};
 pub use cluster::{Cluster, Found};
+pub use inquiry::Inquiry;
+pub use meter::{PodUsage, Unmeasured};
 pub use name::Names;
 pub use notebook::Notebook;
 pub use peek::peek;
 pub use seen::{Origin, Seen, State, Uid};
-pub use words::{Log, Unread, Wanted, Words};
+pub use words::{Log, Unread, Wanted};
 
 /// How long the last pods may take to go, after the last agent has ended.
 const LAST_CALLS: Duration = Duration::from_secs(10);
@@ -51,6 +56,7 @@ enum Order {
     Spawn(Box<SpawnRequest>),
     Adopt(RunId, Uid),
     Adopted,
+    Examine(RunId),
     Terminate(RunId),
     Kill(RunId),
     Forget(EntityId),
@@ -61,6 +67,7 @@ enum Order {
 #[derive(Debug)]
 pub struct Kubernetes {
     orders: mpsc::UnboundedSender<Order>,
+    inquiry: Inquiry,
     task: tokio::task::AbortHandle,
 }
 
@@ -70,8 +77,9 @@ impl Kubernetes {
     pub fn new(cluster: Cluster) -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (orders, orders_seen) = mpsc::unbounded_channel();
         let (events, events_seen) = mpsc::unbounded_channel();
+        let inquiry = cluster.inquiry();
         let task = tokio::spawn(cluster.keep(orders_seen, events)).abort_handle();
-        (Self { orders, task }, events_seen)
+        (Self { orders, inquiry, task }, events_seen)
     }
 
     fn order(&self, order: Order) {
@@ -95,8 +103,10 @@ impl Executor for Kubernetes {
         self.order(Order::Adopted);
     }
 
-    /// Nothing of it: what a container waits in is its node's to know. Its log is where it was.
-    fn examine(&self, _: RunId, _: bool) {}
+    /// What the processes of a container wait in is their node's to know. What they wrote is told.
+    fn examine(&self, run: RunId, _: bool) {
+        self.order(Order::Examine(run));
+    }
 
     fn terminate(&self, run: RunId) {
         self.order(Order::Terminate(run));
@@ -104,6 +114,11 @@ impl Executor for Kubernetes {
 
     fn kill(&self, run: RunId) {
         self.order(Order::Kill(run));
+    }
+
+    fn tail(&self, writer: Writer, most: u64) -> BoxFuture<'static, String> {
+        let inquiry = self.inquiry.clone();
+        Box::pin(async move { inquiry.tail(&writer.entity, writer.incarnation, most).await })
     }
 
     fn forget(&self, entity: &EntityId) {

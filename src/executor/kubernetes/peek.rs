@@ -4,10 +4,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::ListParams;
 
-use super::api::{Access, ClusterError, clients, in_time, namespace};
+use super::api::{Access, ClusterError, client, in_time, namespace};
 use super::cluster::Found;
-use super::contact::Contact;
-use super::lead::Fence;
 use super::notebook::ORDERS;
 use super::seen::Uid;
 use super::{labels, name};
@@ -24,15 +22,15 @@ pub async fn peek(
     instance: &str,
 ) -> Result<(Vec<Found>, Option<String>), ClusterError> {
     let instance = name::instance(instance);
-    let (direct, _) = clients(access, Fence::default(), Contact::default()).await?;
-    let namespace = namespace(access, &direct);
-    let owners: Api<ConfigMap> = Api::namespaced(direct.clone(), &namespace);
+    let client = client(access).await?;
+    let namespace = namespace(access, &client);
+    let owners: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
     let Some(owner) = in_time(owners.get_opt(&name::owner(&instance))).await? else {
         return Ok((Vec::new(), None));
     };
     let kept = owner.data.and_then(|mut data| data.remove(ORDERS));
     let owners: Vec<_> = owner.metadata.uid.map(Uid).into_iter().collect();
-    let pods: Api<Pod> = Api::namespaced(direct, &namespace);
+    let pods: Api<Pod> = Api::namespaced(client, &namespace);
     let mut page = ListParams::default().labels(&labels::selector(&instance)).limit(PAGE);
     let mut found = Vec::new();
     loop {

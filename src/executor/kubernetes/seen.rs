@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::labels;
 use crate::plan::pod::CONTAINER;
 use crate::plan::{AgentSpec, Arrival, EntityId, Exit, Loss, RunId, Waits, WaitsFor};
+use crate::quantity::bytes;
 
 /// Names a pod for ever: another one of the same name has another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,22 +180,6 @@ fn memory_limit(pod: &Pod) -> u64 {
     let resources = agent.and_then(|it| it.resources.as_ref());
     let limit = resources.and_then(|it| it.limits.as_ref()?.get("memory"));
     limit.and_then(|limit| bytes(&limit.0)).unwrap_or_default()
-}
-
-fn bytes(quantity: &str) -> Option<u64> {
-    let digits = quantity.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = match quantity.get(digits.len()..)? {
-        "" => 1,
-        "k" => 1000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// By what the cluster took a pod away that has failed, if it did.

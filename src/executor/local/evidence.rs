@@ -19,8 +19,8 @@ const DUMP: Duration = Duration::from_millis(200);
 /// What the processes of an agent were doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// Of each process, what it was doing.
-    pub processes: Vec<Doing>,
+    /// Of each process, what it was doing; none where they cannot be seen from here.
+    pub processes: Option<Vec<Doing>>,
     /// How many were asked to write down their stacks.
     pub asked: usize,
 }
@@ -46,7 +46,7 @@ pub struct Doing {
 pub(super) fn gather(leader: Pid, dump: bool) -> Evidence {
     let mut members: Vec<_> = tree(leader).into_iter().collect();
     members.sort_by_key(|pid| pid.as_raw_nonzero());
-    let processes = members.iter().filter_map(|pid| doing(*pid)).take(MOST).collect();
+    let processes = Some(members.iter().filter_map(|pid| doing(*pid)).take(MOST).collect());
     let asked = if dump { members.iter().filter(|pid| ask(leader, **pid)).count() } else { 0 };
     if asked > 0 {
         sleep(DUMP);
@@ -105,7 +105,10 @@ fn state(field: &str) -> String {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, process) in self.processes.iter().enumerate() {
+        let Some(processes) = &self.processes else {
+            return f.write_str("what its processes do, only its node knows");
+        };
+        for (index, process) in processes.iter().enumerate() {
             let gap = if index > 0 { "; " } else { "" };
             let Doing { pid, name, state, wchan, threads } = process;
             write!(f, "{gap}{name} ({pid}) {state}")?;

@@ -30,6 +30,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::mpsc::unbounded;
+use futures_util::future::BoxFuture;
 use rustix::process::Signal;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,7 +42,7 @@ use self::reaper::Reaper;
 use self::run::{End, Order, OrdersFor, OrdersTo, adopt, supervise};
 use self::tree::Tree;
 use super::gate::Births;
-use super::{Adoption, Event, Executor, Identity, Record, SpawnRequest};
+use super::{Adoption, Event, Executor, Identity, Record, SpawnRequest, Writer};
 use crate::fault::{self, Point};
 use crate::plan::RunId;
 
@@ -160,6 +161,13 @@ impl Executor for Local {
 
     fn kill(&self, run: RunId) {
         self.order(run, Order::End(End::Kill));
+    }
+
+    fn tail(&self, writer: Writer, most: u64) -> BoxFuture<'static, String> {
+        // A log that cannot be read says nothing; that it cannot be is told elsewhere.
+        let read = move || logs::tail(&writer.log_dir, &writer.entity, most).unwrap_or_default();
+        let read = self.runtime.spawn_blocking(read);
+        Box::pin(async move { read.await.unwrap_or_default() })
     }
 
     fn give_up(&self) {
