@@ -21,11 +21,11 @@ use super::settings::{Settler, containment, instance, rotation};
 use super::signals::{Signals, Told};
 use super::waiting;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ExecutorKind};
 use crate::control::{self, Instance};
 use crate::discovery;
 use crate::executor::gate::{Births, VERB};
-use crate::executor::kubernetes::{Inquiry, Kubernetes};
+use crate::executor::kubernetes::{Inquiry, Kubernetes, Rate};
 use crate::executor::local::survey::survey;
 use crate::executor::{Event, Executor, Local, Record, Trees, logs};
 use crate::hooks::Hooks;
@@ -77,10 +77,11 @@ impl Begun<'_> {
     pub(super) async fn in_cluster(mut self, settings: &config::Cluster) -> io::Result<Left> {
         of_one_kind(&self.journal.memory(), true)?;
         let access = cluster::access(settings);
+        let rate = watch::Sender::new(cluster::rate(settings));
         let me = self.directory.holder()?;
         let (leader, leads) = watch::channel(String::new());
         let reached = tokio::select! {
-            reached = cluster::reach(&access, (&self.name, &me), &leader) => reached,
+            reached = cluster::reach((&access, &rate), (&self.name, &me), &leader) => reached,
             () = refuse(&mut self.socket, &leads) => return Ok(Left::Ended),
             () = self.exporter.run() => return Ok(Left::Ended),
             () = self.hooks.run() => return Ok(Left::Ended),
@@ -94,14 +95,17 @@ impl Begun<'_> {
         let (cluster, found) = reached.map_err(io::Error::other)?;
         // Its turn may come days after it was started.
         self.loaded.refresh();
+        if let ExecutorKind::Kubernetes(settings) = &self.loaded.config.executor {
+            rate.send_replace(cluster::rate(settings));
+        }
         self.outlets.apply(&self.loaded.config);
         if !cluster.resumed() {
             self.journal.succeed(cluster.kept().and_then(cluster::orders));
         }
         self.journal.share_orders(cluster.notebook());
         let inheritance = restore_pods(self.journal.memory(), found, self.clock.now());
-        let (inquiry, ousted) = (Some(cluster.inquiry()), cluster.ousted());
-        Box::pin(self.run(Kubernetes::new(cluster), inheritance, (inquiry, ousted))).await
+        let (remote, ousted) = (Some((cluster.inquiry(), rate)), cluster.ousted());
+        Box::pin(self.run(Kubernetes::new(cluster), inheritance, (remote, ousted))).await
     }
 
     /// Reconciles until that is over.
@@ -109,7 +113,7 @@ impl Begun<'_> {
         self,
         (executor, happenings): (E, mpsc::UnboundedReceiver<Event>),
         inheritance: Inheritance<E::Identity>,
-        (cluster, ousted): (Option<Inquiry>, impl Future<Output = ()>),
+        (remote, ousted): (Option<(Inquiry, watch::Sender<Rate>)>, impl Future<Output = ()>),
     ) -> io::Result<Left> {
         let Self {
             directory,
@@ -134,6 +138,7 @@ impl Begun<'_> {
         let (settings, settings_seen) = watch::channel(Arc::new(settings));
         let (asked, asked_seen) = watch::channel(asked);
         let (intent, intent_seen) = watch::channel(Intent::Run);
+        let (cluster, rate) = remote.unzip();
 
         let world = discovery::start(asked_seen, clock);
         let rotator = logs::Rotator::new(rotation_seen, clock);
@@ -180,6 +185,7 @@ impl Begun<'_> {
             asked,
             rotation,
             projects,
+            rate,
             outlets,
             enforceable,
             config,

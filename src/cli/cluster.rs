@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::config;
-use crate::executor::kubernetes::{Access, Cluster, ClusterError, Found};
+use crate::executor::kubernetes::{Access, Cluster, ClusterError, Found, Rate};
 use crate::plan::Orders;
 
 /// The time between two attempts.
@@ -15,12 +15,12 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// How the file says that the cluster is reached.
 pub(super) fn access(settings: &config::Cluster) -> Access {
-    Access {
-        context: settings.context.clone(),
-        namespace: settings.namespace.clone(),
-        qps: settings.qps,
-        burst: settings.burst,
-    }
+    Access { context: settings.context.clone(), namespace: settings.namespace.clone() }
+}
+
+/// How often the file says that it may be asked.
+pub(super) fn rate(settings: &config::Cluster) -> Rate {
+    Rate { qps: settings.qps, burst: settings.burst }
 }
 
 /// What the runner before was asked for, by what it wrote into the cluster.
@@ -38,14 +38,14 @@ pub(super) fn orders(kept: &str) -> Option<Orders> {
 /// # Errors
 /// If it will not say, whatever the time.
 pub(super) async fn reach(
-    access: &Access,
+    how: (&Access, &watch::Sender<Rate>),
     whose: (&str, &str),
     leader: &watch::Sender<String>,
 ) -> Result<(Cluster, Vec<Found>), ClusterError> {
     let mut told = false;
     loop {
         let reached = async {
-            let mut cluster = Cluster::reach(access, whose, leader).await?;
+            let mut cluster = Cluster::reach(how, whose, leader).await?;
             let found = cluster.find().await?;
             Ok((cluster, found))
         };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::cluster;
 use super::console::Console;
 use super::limits;
 use super::manager::Manager;
@@ -14,11 +15,12 @@ use super::outlets::Outlets;
 use super::replace::Successor;
 use super::settings::{Settler, rotation, with_absolute_cwds};
 use super::signals::{self, Signals, Told};
-use crate::config::{self, Config, LoadError, OnExit, Overrides, Reload, Watch};
+use crate::config::{self, Config, ExecutorKind, LoadError, OnExit, Overrides, Reload, Watch};
 use crate::control::Ask;
 use crate::control::preview::Draft;
 use crate::discovery;
 use crate::events::Events;
+use crate::executor::kubernetes::Rate;
 use crate::executor::logs;
 use crate::plan::{Enforceable, Intent};
 use crate::project::Dirs;
@@ -44,6 +46,8 @@ pub(super) struct Operator<'a> {
     pub(super) asked: watch::Sender<discovery::Settings>,
     pub(super) rotation: watch::Sender<logs::Settings>,
     pub(super) projects: watch::Sender<Dirs>,
+    /// How often the cluster is asked, if agents are in one.
+    pub(super) rate: Option<watch::Sender<Rate>>,
     pub(super) outlets: Outlets,
     /// Which limits are.
     pub(super) enforceable: Enforceable,
@@ -194,6 +198,9 @@ impl Operator<'_> {
                 self.rotation
                     .send_if_modified(|before| std::mem::replace(before, logs.clone()) != logs);
                 self.projects.send_replace(settings.rules.projects());
+                if let (Some(rate), ExecutorKind::Kubernetes(it)) = (&self.rate, &config.executor) {
+                    rate.send_replace(cluster::rate(it));
+                }
                 self.settings.send_replace(Arc::new(settings));
                 self.events.bound(config.events_max_bytes);
                 self.outlets.apply(&config);

@@ -50,6 +50,7 @@ class Ev:
     WORLD_LOST = "world.lost"
     WORLD_WAITING = "world.waiting"
     WORLD_BACK = "world.back"
+    CLUSTER_REACHED = "cluster.reached"
     CLUSTER_LOST = "cluster.lost"
     CLUSTER_BACK = "cluster.back"
     LEASE_HELD = "lease.held"

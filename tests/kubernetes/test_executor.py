@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kubernetes.client import V1Pod
+from kubernetes.client import V1ConfigMap, V1Pod
 
 from audit import Audit
 from cluster import Cluster, Namespace
@@ -344,11 +344,14 @@ def test_a_stop_leaves_no_pod_that_has_ended(
 def test_the_object_that_pods_belong_to_is_made_anew(
     tmp_path: Path, namespace: Namespace, audit: Audit, runner_image: Image
 ) -> None:
-    """Whoever deletes it deletes the pods, and no more than those."""
-    with World("--entities", "ann,ben") as world:
+    """Whoever deletes it deletes the pods, and no more than those: what was asked for is in it as it
+    was."""
+    with World("--entities", "ann,ben,idle") as world:
         config = in_pods(namespace, world.address, runner_image)
         with Instance(tmp_path / "pods", namespace, config) as pods:
             pods.wait_started("ann", "ben")
+            pods.say("suspend", "idle")
+            namespace.wait(lambda there: len(there) == 2, "idle has no pod")
             api, owner, mark = namespace.api, "runner-config", pods.runner.mark()
             namespace.cluster.surely(api.delete_namespaced_config_map, owner, namespace.name)
 
@@ -361,11 +364,33 @@ def test_the_object_that_pods_belong_to_is_made_anew(
 
             namespace.wait(all_belong, "two pods belong to what is there now", 60)
             pods.wait_started("ann", "ben", since=mark)
+
+            def noted(objects: list[V1ConfigMap]) -> bool:
+                return any("idle" in (each.data or {}).get("orders", "") for each in objects)
+
+            namespace.wait_for(api.list_namespaced_config_map, noted, "who is suspended is noted")
             calm = pods.runner.mark()
             world.add("cid")
             pods.wait_started("cid", since=calm)
             assert pods.runner.touched(calm, but=("cid",)) == []
             pods.assert_nobody_doubled(audit)
+
+
+def test_the_rate_of_requests_follows_the_file(
+    tmp_path: Path, namespace: Namespace, runner_image: Image
+) -> None:
+    ids = ("ann", "ben", "cid", "dot")
+    with World("--entities", ",".join(ids)) as world:
+
+        def file(qps: float) -> str:
+            # Enough at once to find out what there is, and then one in a minute.
+            rate = {"qps": qps, "burst": 4}
+            return in_pods(namespace, world.address, runner_image, kubernetes=rate)
+
+        with Instance(tmp_path / "pods", namespace, file(1 / 60)) as pods:
+            pods.runner.log.wait_for(Ev.CLUSTER_REACHED, timeout=30)
+            pods.save(file(50))
+            pods.wait_started(*ids, timeout=30)
 
 
 def test_logs_are_read_from_the_cluster_through_a_restart(

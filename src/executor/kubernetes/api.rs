@@ -11,10 +11,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use tokio::time::timeout;
 use tower::filter::FilterLayer;
-use tower::limit::RateLimitLayer;
 
 use super::contact::Contact;
 use super::lead::Fence;
+use super::pace::Pace;
 use super::pods::{Answer, Call};
 use super::seen::{Seen, Uid};
 
@@ -32,17 +32,13 @@ pub(super) const MANAGER: &str = "runner";
 const AGENT: &str = concat!("runner/", env!("CARGO_PKG_VERSION"));
 
 /// How a cluster is reached.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// The context of the kubeconfig; none: the current one, or the service account of the pod that
     /// this is.
     pub context: Option<String>,
     /// The namespace of the pods; none: the context's.
     pub namespace: Option<String>,
-    /// The most requests in a second, in the long run. Above 0.
-    pub qps: f64,
-    /// The most requests at once. At least 1.
-    pub burst: u32,
 }
 
 /// Why a cluster cannot be used.
@@ -63,20 +59,18 @@ pub enum ClusterError {
 /// writes the fence lets through or not.
 pub(super) async fn clients(
     access: &Access,
+    pace: &Pace,
     fence: Fence,
     contact: Contact,
 ) -> Result<(Client, Client), ClusterError> {
     let config = config(access).await?;
-    let window = f64::from(access.burst.max(1)) / access.qps;
-    let window = Duration::try_from_secs_f64(window).unwrap_or(Duration::from_secs(1));
-    let layer = RateLimitLayer::new(u64::from(access.burst.max(1)), window);
     let direct = Client::try_from(config.clone()).map_err(wrong)?;
     let builder = ClientBuilder::try_from(config).map_err(wrong)?;
     // Innermost: what waits for its turn is held against the fence when that comes.
     let fenced = FilterLayer::new(move |request: Request<Body>| {
         if request.method().is_safe() || fence.is_open() { Ok(request) } else { Err(Expired) }
     });
-    Ok((direct, builder.with_layer(&fenced).with_layer(&contact).with_layer(&layer).build()))
+    Ok((direct, builder.with_layer(&fenced).with_layer(&contact).with_layer(pace).build()))
 }
 
 /// A way to the server for who only looks.

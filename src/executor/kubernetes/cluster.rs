@@ -21,6 +21,7 @@ use super::lead::{Fence, Leadership};
 use super::lease::Standing;
 use super::manifest::{Maker, manifest};
 use super::notebook::{Notebook, ORDERS};
+use super::pace::{Pace, Rate};
 use super::pods::{Answer, Call, Pods};
 use super::seen::{Origin, Seen, Uid};
 use super::{Order, labels, name};
@@ -61,6 +62,8 @@ pub struct Cluster {
     leadership: Leadership,
     /// What the runner before was asked for, as it wrote that down.
     kept: Option<String>,
+    /// Changes when the object that all pods belong to was made anew.
+    anew: watch::Sender<()>,
     watch: Watch,
     contact: Contact,
     sights: Pods,
@@ -76,20 +79,21 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// Reaches the cluster for the instance of this name, waits until this runner leads it, and makes
-    /// sure of the object that its pods belong to. `me` is who this runner is, and nobody else is;
+    /// sure of the object that its pods belong to. It is asked at the rate of the moment. `me` is who this runner is, and nobody else is;
     /// who leads meanwhile is told to `leader`.
     ///
     /// # Errors
     /// If that cannot be: for good where it says [`ClusterError::Config`] or
     /// [`ClusterError::Refused`].
     pub async fn reach(
-        access: &Access,
+        (access, rate): (&Access, &watch::Sender<Rate>),
         (instance, me): (&str, &str),
         leader: &watch::Sender<String>,
     ) -> Result<Self, ClusterError> {
         let instance = name::instance(instance);
         let (fence, contact) = (Fence::default(), Contact::default());
-        let (direct, client) = clients(access, fence.clone(), contact.clone()).await?;
+        let pace = Pace(rate.subscribe());
+        let (direct, client) = clients(access, &pace, fence.clone(), contact.clone()).await?;
         let namespace = namespace(access, &client);
         let info = in_time(client.apiserver_version()).await?;
         let version = info.minor.trim_end_matches('+').parse().unwrap_or_default();
@@ -110,6 +114,7 @@ impl Cluster {
             fence,
             leadership,
             kept,
+            anew: watch::Sender::default(),
             watch,
             contact,
             sights: Pods::default(),
@@ -142,7 +147,8 @@ impl Cluster {
     /// Where is written down what the runner was asked for.
     #[must_use]
     pub fn notebook(&self) -> Notebook {
-        Notebook::new(self.owners.clone(), name::owner(&self.maker.instance))
+        let owner = name::owner(&self.maker.instance);
+        Notebook::new(self.owners.clone(), owner, self.anew.subscribe())
     }
 
     /// Where its pods are.
@@ -244,7 +250,10 @@ impl Cluster {
                     Some(Err(error)) => self.contact.failed(&error),
                     None => return,
                 },
-                Some(Ok(Ok(owner))) = owning.join_next() => self.maker.belong_to(owner.metadata.uid),
+                Some(Ok(Ok(owner))) = owning.join_next() => {
+                    self.maker.belong_to(owner.metadata.uid);
+                    self.anew.send_replace(());
+                }
                 Some(done) = calls.join_next() => match done {
                     Ok((name, answer)) => {
                         if let Answer::Unknown(why) = &answer {

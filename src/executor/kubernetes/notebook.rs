@@ -29,9 +29,10 @@ pub struct Notebook {
 }
 
 impl Notebook {
-    pub(super) fn new(owners: Api<ConfigMap>, name: String) -> Self {
+    /// In the object of this name. When `anew` changes it has been made anew, and nothing is in it.
+    pub(super) fn new(owners: Api<ConfigMap>, name: String, anew: watch::Receiver<()>) -> Self {
         let (latest, changes) = watch::channel(None);
-        let task = tokio::spawn(write(owners, name, changes)).abort_handle();
+        let task = tokio::spawn(write(owners, name, (changes, anew))).abort_handle();
         Self { latest, task }
     }
 
@@ -47,9 +48,17 @@ impl Drop for Notebook {
     }
 }
 
-async fn write(owners: Api<ConfigMap>, name: String, mut latest: watch::Receiver<Option<String>>) {
+async fn write(
+    owners: Api<ConfigMap>,
+    name: String,
+    (mut latest, mut anew): (watch::Receiver<Option<String>>, watch::Receiver<()>),
+) {
     let mut failed = false;
-    while latest.changed().await.is_ok() {
+    loop {
+        tokio::select! {
+            changed = latest.changed() => if changed.is_err() { return },
+            Ok(()) = anew.changed() => {}
+        }
         loop {
             let Some(text) = latest.borrow_and_update().clone() else { break };
             let object = json!({
