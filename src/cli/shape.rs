@@ -57,19 +57,15 @@ struct Next {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Usage {
-    #[serde(flatten)]
-    cpu: Cpu,
+    /// Of processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_seconds: Option<f64>,
+    /// Of pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_cores: Option<f64>,
     memory_bytes: u64,
-}
-
-/// Of processes it is known how long they ran, of pods how much of a processor they took lately.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Cpu {
-    #[serde(rename_all = "camelCase")]
-    OfProcesses { cpu_seconds: f64, processes: u32 },
-    #[serde(rename_all = "camelCase")]
-    OfPod { cpu_cores: f64 },
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -234,14 +230,14 @@ impl From<pb::Agent> for Agent {
 
 impl From<pb::Usage> for Usage {
     fn from(it: pb::Usage) -> Self {
-        let cpu = match it.cpu_millicores {
-            Some(millicores) => Cpu::OfPod { cpu_cores: f64::from(millicores) / 1000.0 },
-            None => Cpu::OfProcesses {
-                cpu_seconds: std::time::Duration::from_millis(it.cpu_ms).as_secs_f64(),
-                processes: it.processes,
-            },
-        };
-        Self { cpu, memory_bytes: it.memory_bytes }
+        let cpu = std::time::Duration::from_millis(it.cpu_ms).as_secs_f64();
+        let of_processes = it.cpu_millicores.is_none();
+        Self {
+            cpu_seconds: of_processes.then_some(cpu),
+            cpu_cores: it.cpu_millicores.map(|millicores| f64::from(millicores) / 1000.0),
+            memory_bytes: it.memory_bytes,
+            processes: of_processes.then_some(it.processes),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each check tries the thing itself, with what the runner would do it with: the number of a kernel
 //! tells nothing of what a container allows. Whatever is made for that is removed.
 
+mod cluster;
 mod containment;
 mod files;
 mod host;
@@ -145,6 +146,7 @@ fn examine(loaded: Option<Loaded>, instead: &Instead) -> std::io::Result<Vec<Che
     let config: Option<Arc<Config>> = loaded.as_ref().map(|loaded| Arc::clone(&loaded.config));
     let config = config.as_deref();
     let path = loaded.as_ref().map(|loaded| loaded.path.clone());
+    let name = loaded.as_ref().map(Loaded::name).unwrap_or_default();
     let state_dir = place::state_dir(loaded.as_ref(), instead.state_dir.as_deref());
     let names_one = loaded.is_some() || instead.state_dir.is_some();
     // Before there is a runtime, as for a runner.
@@ -157,6 +159,7 @@ fn examine(loaded: Option<Loaded>, instead: &Instead) -> std::io::Result<Vec<Che
         let mut checks = vec![place::instance(&state_dir, names_one).await];
         checks.extend(tools::checks(config).await);
         checks.extend(host::world(config).await);
+        checks.extend(cluster::checks(config, &name).await);
         checks
     }));
     // A name that is still being looked up must not delay the end.

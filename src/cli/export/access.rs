@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Deployed;
+use crate::executor::kubernetes::{NEEDS, Need};
 
 /// Where API servers listen, seen by a network policy: most look at the port behind the Service.
 const API_SERVER: [u16; 2] = [443, 6443];
@@ -37,37 +38,21 @@ impl Deployed<'_> {
         ]
     }
 
-    /// What the executor asks of the API server, and no more. What is made has no name yet to the
-    /// one who allows it, and an apply of what is not there needs `create` beside `patch`.
+    /// What the executor asks of the API server, and no more.
     fn rules(&self) -> Value {
-        let lease = "coordination.k8s.io";
-        json!([
-            {
-                "apiGroups": [""],
-                "resources": ["pods"],
-                "verbs": ["create", "delete", "get", "list", "patch", "watch"],
-            },
-            { "apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"] },
-            {
-                "apiGroups": ["metrics.k8s.io"],
-                "resources": ["pods"],
-                "verbs": ["get", "list"],
-            },
-            { "apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"] },
-            {
-                "apiGroups": [""],
-                "resources": ["configmaps"],
-                "resourceNames": [self.names.owner],
-                "verbs": ["patch"],
-            },
-            { "apiGroups": [lease], "resources": ["leases"], "verbs": ["create"] },
-            {
-                "apiGroups": [lease],
-                "resources": ["leases"],
-                "resourceNames": [self.names.owner],
-                "verbs": ["get", "list", "update", "watch"],
-            },
-        ])
+        let rules = NEEDS.iter().map(|Need { group, resource, verbs, of_own, .. }| {
+            let (groups, resources) = ([group], [resource]);
+            if *of_own {
+                let names = [&self.names.owner];
+                json!({
+                    "apiGroups": groups, "resources": resources, "resourceNames": names,
+                    "verbs": verbs,
+                })
+            } else {
+                json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
+            }
+        });
+        rules.collect()
     }
 
     fn network_policy(&self) -> Value {

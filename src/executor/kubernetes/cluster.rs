@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -332,12 +332,17 @@ fn watched(
 
 /// The object that all pods of an instance belong to.
 async fn own(owners: Api<ConfigMap>, instance: String) -> Result<ConfigMap, ClusterError> {
-    let owner = name::owner(&instance);
-    let object = json!({
+    let params = PatchParams::apply(MANAGER);
+    let object = owner(&instance);
+    in_time(owners.patch(&name::owner(&instance), &params, &Patch::Apply(&object))).await
+}
+
+pub(super) fn owner(instance: &str) -> Value {
+    json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": owner,
+            "name": name::owner(instance),
             "labels": {
                 MANAGED_BY: MANAGER,
                 labels::INSTANCE: instance,
@@ -345,7 +350,5 @@ async fn own(owners: Api<ConfigMap>, instance: String) -> Result<ConfigMap, Clus
             "annotations": { labels::ABOUT:
                 "All agents of this instance belong to this object: they are deleted with it." },
         },
-    });
-    let params = PatchParams::apply(MANAGER);
-    in_time(owners.patch(&owner, &params, &Patch::Apply(&object))).await
+    })
 }

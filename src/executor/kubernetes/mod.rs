@@ -27,6 +27,7 @@ mod peek;
 mod pods;
 mod seen;
 mod stamps;
+mod survey;
 mod words;
 
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub use notebook::Notebook;
 pub use pace::Rate;
 pub use peek::peek;
 pub use seen::{Origin, Seen, State, Uid};
+pub use survey::{NEEDS, Need, Survey, survey};
 pub use words::{Log, Unread, Wanted};
 
 /// How long the last pods may take to go, after the last agent has ended.
