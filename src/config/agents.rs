@@ -74,7 +74,7 @@ fn template(
         grace: section.millis("shutdown_grace_ms", 0, grace).value,
         confinement,
         rollout: rollout::read(section, inherited.rollout),
-        faulthandler: section.flag("faulthandler", inherited.faulthandler).value,
+        faulthandler: settings::faulthandler(section, inherited.faulthandler, &inherited.host),
         pod,
     }
 }

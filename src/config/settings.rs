@@ -66,6 +66,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
     let (executor, pods) = kubernetes::executor(&runner, cluster, overrides.running.as_ref());
     let enforceable = &overrides.enforceable;
     let host = Host { enforceable, strict: limits::strict(&runner), pods };
+    let faulthandler = faulthandler(&runner, false, &host);
     let auto_discover = runner.flag("auto_discover", true);
     let inherited = Inherited {
         launcher: launcher(&runner, &host),
@@ -74,7 +75,7 @@ pub(super) fn config(root: &Section<'_>, overrides: &Overrides) -> Config {
         grace: runner.millis("shutdown_grace_ms", 0, 5000).value,
         confinement: confinement::read(&runner, &Confinement::default(), &host),
         rollout: rollout::read(&runner, RolloutPolicy::default()),
-        faulthandler: runner.flag("faulthandler", false).value,
+        faulthandler,
         pod: kubernetes::pod(&kubernetes, &Pod::default()),
         host,
     };
@@ -130,6 +131,18 @@ fn on_exit(runner: &Section<'_>, said: Option<OnExit>) -> OnExit {
         Some((word, said)) => runner.instead("on_exit", said, word).value,
         None => in_file.value,
     }
+}
+
+/// Whether agents are asked to write down what they do before they are stopped as hung.
+pub(super) fn faulthandler(section: &Section<'_>, default: bool, host: &Host<'_>) -> bool {
+    let found = section.flag("faulthandler", default);
+    let refusal = Refusal {
+        span: found.span().filter(|_| found.value),
+        problem: "means nothing for pods: no signal but the one that ends it reaches a container",
+        help: "leave it out, and have the agent call `faulthandler.dump_traceback_later`",
+    };
+    kubernetes::refuse(host, (section, "faulthandler"), &refusal);
+    found.value
 }
 
 fn containment(runner: &Section<'_>, host: &Host<'_>) -> Containment {

@@ -342,18 +342,17 @@ impl pb::runner_server::Runner for Service {
         let grace = agent.map(|agent| agent.grace).unwrap_or_default();
         let cluster = self.instance.cluster.as_ref();
         let described: Vec<_> = agent.map(|agent| view.agent(&id, agent)).into_iter().collect();
-        let Measured { agents: mut described, unknown } = measure(cluster, described).await?;
-        let (log_path, log_tail) = match (cluster, agent) {
-            (Some(cluster), Some(agent)) => {
-                let tail = cluster.tail(&id, agent.incarnation, LAST_BYTES).await;
-                (String::new(), tail.into_bytes())
-            }
-            (Some(_), None) => (String::new(), Vec::new()),
-            (None, _) => {
-                let path = look.settings.log_dir.join(log_name(&id));
-                (path.display().to_string(), Vec::new())
+        let tail = async {
+            match (cluster, agent) {
+                (Some(it), Some(agent)) => it.tail(&id, agent.incarnation, LAST_BYTES).await,
+                (Some(_), None) | (None, _) => String::new(),
             }
         };
+        // A cluster that is slow is waited for once.
+        let (measured, tail) = tokio::join!(measure(cluster, described), tail);
+        let Measured { agents: mut described, unknown } = measured?;
+        let path = || look.settings.log_dir.join(log_name(&id)).display().to_string();
+        let log_path = if cluster.is_some() { String::new() } else { path() };
         Ok(Response::new(pb::AgentDescription {
             agent: described.pop(),
             entity: Some(view.entity(&id)),
@@ -367,7 +366,7 @@ impl pb::runner_server::Runner for Service {
             conditions: view.conditions(&id),
             events: told.into_iter().map(event).collect(),
             log_path,
-            log_tail,
+            log_tail: tail.into_bytes(),
             usage_unknown: unknown,
         }))
     }

@@ -145,6 +145,7 @@ fn what_means_nothing_for_pods_is_refused() {
         ("user = '2147483648'", "3:8", "securityContext"),
         ("launcher = 'uv-sync'", "3:12", "`launcher = [\"python\", \"-m\"]`"),
         ("containment = 'cgroup'", "3:15", "leave it out: a pod ends with all"),
+        ("faulthandler = true", "3:16", "dump_traceback_later"),
     ] {
         let text = file(runner, IMAGE);
         let mistakes = brief(&text);
@@ -160,6 +161,15 @@ fn what_means_nothing_for_pods_is_refused() {
         assert!(mistake.starts_with("8:7: `agents.a.cwd` must be an absolute path"), "{mistake}");
         assert!(mistake.contains("write `cwd = \"/srv/a\"`"), "{mistake}");
     }
+    let dumps = file(
+        "faulthandler = false",
+        &format!("{IMAGE}[agents.a]\nmodule = 'm'\nfaulthandler = true"),
+    );
+    let [mistake] = &brief(&dumps)[..] else { panic!("not one mistake") };
+    assert!(
+        mistake.starts_with("8:16: `agents.a.faulthandler` means nothing for pods"),
+        "{mistake}"
+    );
     let ids = container(&file("user = '1000'\ngroup = '0'\ncontainment = 'auto'", IMAGE));
     assert_eq!(ids["securityContext"]["runAsUser"], 1000);
     assert_eq!(ids["securityContext"]["runAsGroup"], 0);

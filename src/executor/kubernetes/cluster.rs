@@ -79,8 +79,8 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// Reaches the cluster for the instance of this name, waits until this runner leads it, and makes
-    /// sure of the object that its pods belong to. It is asked at the rate of the moment. `me` is who this runner is, and nobody else is;
-    /// who leads meanwhile is told to `leader`.
+    /// sure of the object that its pods belong to. It is asked at the rate of the moment. `me` is who
+    /// this runner is, and nobody else is; who leads meanwhile is told to `leader`.
     ///
     /// # Errors
     /// If that cannot be: for good where it says [`ClusterError::Config`] or
