@@ -10,6 +10,7 @@ mod churn;
 mod command_line;
 mod completions;
 mod confinement;
+mod containers;
 mod control;
 mod damage;
 mod demo;
