@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 import images
 import stubs
@@ -13,6 +15,7 @@ from audit import Audit
 from cluster import Cluster, Namespace
 from images import Image
 from kit import Kit
+from lacks import lacks
 from paths import RUNNER_BIN
 
 # Modules whose tests need no cluster.
@@ -31,6 +34,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError("no cluster: use tests/kubernetes/run, or set KUBECONFIG")
     if not RUNNER_BIN.is_file():
         raise pytest.UsageError("no runner: `cargo build`, or set RUNNER_BIN")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not os.environ.get("KUBECONFIG"):
+        return
+    terminalreporter.section("what this cluster cannot show")
+    try:
+        lines = list(lacks(Cluster(), Kit.of_environment()))
+    except (ApiException, HTTPError, OSError) as error:
+        # What came of the tests is to be seen all the same.
+        lines = [f"what it offers, as it does not answer: {error}"]
+    for line in lines:
+        terminalreporter.write_line(f"NOT TESTED: {line}", yellow=True)
 
 
 @pytest.fixture(scope="session")
