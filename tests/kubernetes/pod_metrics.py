@@ -17,6 +17,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from cluster import Cluster
+from manifests import ENTITY
 from processes import eventually
 
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
@@ -37,6 +38,8 @@ class PodMetrics:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.node = cluster.node()
+        # Entities whose pods are said not to have been measured.
+        self.withheld: set[str] = set()
         self.registry = client.ApiregistrationV1Api(cluster.api.api_client)
         authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -102,7 +105,11 @@ class PodMetrics:
         pods = self.cluster.surely(
             self.cluster.api.list_namespaced_pod, namespace, label_selector=selector
         )
-        labels = {pod.metadata.uid: pod.metadata.labels for pod in pods.items}
+        labels = {
+            pod.metadata.uid: pod.metadata.labels
+            for pod in pods.items
+            if (pod.metadata.annotations or {}).get(ENTITY) not in self.withheld
+        }
         return [
             {
                 "metadata": {
