@@ -7,10 +7,8 @@ use clap_complete::ArgValueCandidates;
 
 use super::get::line_of;
 use super::instance::{InstanceArgs, with};
-use super::output::{
-    Output, age, bytes, escaped, list, one, print_for_programs, span, time_of_day,
-};
-use super::{Ending, candidates, print, shape};
+use super::output::{Output, age, escaped, list, one, print_for_programs, span, time_of_day};
+use super::{Ending, candidates, print, shape, usage};
 use crate::proto::control as pb;
 
 /// Show all that is known of an agent.
@@ -158,7 +156,7 @@ pub(super) fn text(described: &pb::AgentDescription, last: u32) -> String {
             line("Attempts", &format!("{} of {}", agent.attempts, agent.max_attempts));
             line("Last exit", &agent.last_exit);
             line("Lease", &agent.lease);
-            line("Usage", &agent.usage.as_ref().map_or_else(unknown, used));
+            line("Usage", &agent.usage.as_ref().map_or_else(unknown, usage::in_words));
         }
     }
     line("Command", &described.command.join(" "));
@@ -189,15 +187,6 @@ pub(super) fn text(described: &pb::AgentDescription, last: u32) -> String {
         }
     }
     text
-}
-
-fn used(usage: &pb::Usage) -> String {
-    let memory = bytes(usage.memory_bytes);
-    if let Some(cpu) = usage.cpu_millicores {
-        return format!("CPU {cpu}m (thousandths of a processor, lately), memory {memory}");
-    }
-    let cpu = std::time::Duration::from_millis(usage.cpu_ms).as_secs_f64();
-    format!("CPU {cpu:.2} s, memory {memory}, {} processes", usage.processes)
 }
 
 fn span_of_grace(ms: i64) -> String {

@@ -1,7 +1,5 @@
 //! `runner get` and `runner status`: what there is.
 
-use std::time::Duration;
-
 use clap::{Parser, ValueEnum};
 use tonic::Status;
 
@@ -10,7 +8,7 @@ use super::output::{
     Output, Table, age, bytes, list, now_ms, one, or_dash, print_for_programs, span, time_of_day,
 };
 use super::select::Selection;
-use super::{Ending, head, print, shape};
+use super::{Ending, head, print, shape, usage};
 use crate::control::client::Client;
 use crate::proto::control as pb;
 
@@ -177,8 +175,8 @@ async fn agents(mut client: Client, args: &GetArgs) -> Result<Ending, Status> {
 
 /// What agents take is asked for beside other things: those are shown all the same.
 fn note_unknown(why: &str) {
-    if !why.is_empty() {
-        super::say(format_args!("note: CPU and memory are not known: {why}"));
+    if let Some(unknown) = usage::unknown(why) {
+        super::say(format_args!("note: {unknown}"));
     }
 }
 
@@ -252,10 +250,7 @@ fn row(agent: &pb::Agent, (output, in_pods): (Output, bool)) -> Vec<String> {
     } else {
         vec![if agent.pid == 0 { dash() } else { agent.pid.to_string() }]
     };
-    let cpu = agent.usage.map(|used| match used.cpu_millicores {
-        Some(millicores) => format!("{millicores}m"),
-        None => format!("{:.1}s", Duration::from_millis(used.cpu_ms).as_secs_f64()),
-    });
+    let cpu = agent.usage.as_ref().map(usage::cpu);
     let memory = agent.usage.map(|used| bytes(used.memory_bytes));
     let usage = [cpu, memory].map(|it| it.unwrap_or_else(dash));
     let ready = if agent.ready { "yes" } else { "no" }.to_owned();

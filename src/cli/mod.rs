@@ -41,6 +41,7 @@ mod settings;
 mod shape;
 mod signals;
 mod top;
+mod usage;
 mod validate;
 mod waiting;
 mod world;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::output::timestamp;
+use super::usage::Usage;
 use crate::proto::control as pb;
 
 #[derive(Debug, Serialize)]
@@ -52,20 +53,6 @@ struct Next {
     what: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Usage {
-    /// Of processes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_seconds: Option<f64>,
-    /// Of pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_cores: Option<f64>,
-    memory_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    processes: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -224,19 +211,6 @@ impl From<pb::Agent> for Agent {
             incarnation: it.incarnation,
             suspended: it.suspended,
             usage: it.usage.map(Into::into),
-        }
-    }
-}
-
-impl From<pb::Usage> for Usage {
-    fn from(it: pb::Usage) -> Self {
-        let cpu = std::time::Duration::from_millis(it.cpu_ms).as_secs_f64();
-        let of_processes = it.cpu_millicores.is_none();
-        Self {
-            cpu_seconds: of_processes.then_some(cpu),
-            cpu_cores: it.cpu_millicores.map(|millicores| f64::from(millicores) / 1000.0),
-            memory_bytes: it.memory_bytes,
-            processes: of_processes.then_some(it.processes),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::theme::{BOLD, DIM, REVERSED, Theme};
 use crate::cli::get::{SortBy, line_of, reason};
 use crate::cli::head;
 use crate::cli::output::{age_at, bytes, cut, escaped};
+use crate::cli::usage;
 
 /// With fewer rows there is no room for what is odd about the instance.
 const ROOM_FOR_NOTE: u16 = 8;
@@ -108,10 +109,7 @@ fn note(state: &State) -> Option<Cow<'_, str>> {
         return Some(why.into());
     }
     let odd = state.status.conditions.iter().find(|condition| !condition.message.is_empty());
-    let unmeasured = || match &*state.unmeasured {
-        "" => None,
-        why => Some(format!("CPU and memory are not known: {why}").into()),
-    };
+    let unmeasured = || usage::unknown(&state.unmeasured).map(Cow::Owned);
     odd.map(|condition| (&*condition.message).into()).or_else(unmeasured)
 }
 
