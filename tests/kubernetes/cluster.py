@@ -59,6 +59,11 @@ class Cluster:
         """The name of its first node."""
         return str(self.surely(self.api.list_node).items[0].metadata.name)
 
+    def offers(self, version: str) -> bool:
+        """Whether its server has this version of a group: `policy/v1`."""
+        groups = self.surely(client.ApisApi(self.api.api_client).get_api_versions).groups
+        return any(each.group_version == version for group in groups for each in group.versions)
+
     def eviction(self) -> str:
         """The version of the Eviction that this server takes: 1.22 and later have `policy/v1`."""
         offered = self.surely(self.api.get_api_resources).resources

@@ -17,10 +17,8 @@ STREAMS_LISTS = 34
 
 def lacks(cluster: Cluster, kit: Kit | None) -> Iterator[str]:
     """A line for each."""
-    connection = cluster.api.api_client
-    version = str(cluster.surely(client.VersionApi(connection).get_code).git_version)
-    offered = cluster.surely(client.ApisApi(connection).get_api_versions).groups
-    if not any(each.group_version == "policy/v1" for group in offered for each in group.versions):
+    version = str(cluster.surely(client.VersionApi(cluster.api.api_client).get_code).git_version)
+    if not cluster.offers("policy/v1"):
         yield f"policy/v1: {version} has policy/v1beta1, by which budgets and evictions went"
     # The kit's says its minor version nowhere else.
     if (minor := re.match(r"v1\.(\d+)", version)) and int(minor[1]) < STREAMS_LISTS:

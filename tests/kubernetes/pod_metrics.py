@@ -28,8 +28,7 @@ NAMESPACE = "default"
 
 def is_offered(cluster: Cluster) -> bool:
     """Whether the cluster measures pods already."""
-    groups = cluster.surely(client.ApisApi(cluster.api.api_client).get_api_versions).groups
-    return any(group.name == GROUP for group in groups)
+    return cluster.offers(f"{GROUP}/{VERSION}")
 
 
 class PodMetrics:

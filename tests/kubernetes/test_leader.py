@@ -273,15 +273,10 @@ def create(namespace: Namespace, document: dict[str, Any]) -> None:
     version = document["apiVersion"]
     if document["kind"] == "Namespace":
         return
-    if version == "policy/v1" and not offers(namespace, "policy/v1"):
+    if version == "policy/v1" and not namespace.cluster.offers(version):
         version = document["apiVersion"] = "policy/v1beta1"
     kind = api.resources.get(api_version=version, kind=document["kind"])
     kind.create(body=document, namespace=namespace.name)
-
-
-def offers(namespace: Namespace, version: str) -> bool:
-    groups = namespace.cluster.surely(client.ApisApi(namespace.api.api_client).get_api_versions)
-    return any(each.group_version == version for group in groups.groups for each in group.versions)
 
 
 @dataclass
