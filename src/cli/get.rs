@@ -115,7 +115,7 @@ pub(super) fn status(args: &StatusArgs) -> Ending {
     with(&args.shown.instance, |mut client| async move {
         let status = client.get_status(pb::GetStatusRequest {}).await?.into_inner();
         let asked = agents_request(&args.selection, output);
-        let pb::ListAgentsResponse { agents, usage_unknown } =
+        let pb::ListAgentsResponse { agents, usage_unknown, in_pods } =
             client.list_agents(asked).await?.into_inner();
         note_unknown(&usage_unknown);
         match output {
@@ -127,7 +127,7 @@ pub(super) fn status(args: &StatusArgs) -> Ending {
                     }
                 }
                 print("");
-                table_of_agents(&agents, output).print();
+                table_of_agents(&agents, (output, in_pods)).print();
             }
             Output::Json | Output::Yaml => {
                 let agents = agents.into_iter().map(Into::into).collect();
@@ -151,7 +151,7 @@ async fn agents(mut client: Client, args: &GetArgs) -> Result<Ending, Status> {
     let output = args.shown.output;
     let mut asked = agents_request(&args.selection, output);
     asked.usage |= args.usage || matches!(args.sort_by, SortBy::Cpu | SortBy::Memory);
-    let pb::ListAgentsResponse { mut agents, usage_unknown } =
+    let pb::ListAgentsResponse { mut agents, usage_unknown, in_pods } =
         client.list_agents(asked).await?.into_inner();
     note_unknown(&usage_unknown);
     sort(&mut agents, args.sort_by);
@@ -161,7 +161,7 @@ async fn agents(mut client: Client, args: &GetArgs) -> Result<Ending, Status> {
             if agents.is_empty() && missing.is_empty() {
                 super::say("no agents");
             } else if !agents.is_empty() {
-                table_of_agents(&agents, output).print();
+                table_of_agents(&agents, (output, in_pods)).print();
             }
         }
         Output::Json | Output::Yaml => {
@@ -219,16 +219,15 @@ const HEAD: [&str; 6] = ["NAME", "TEMPLATE", "PHASE", "RESTARTS", "AGE", "REASON
 const OF_PROCESSES: &[&str] = &["PID", "CPU", "MEMORY"];
 const OF_PODS: &[&str] = &["POD", "NODE", "CPU", "MEMORY"];
 
-fn table_of_agents(agents: &[pb::Agent], output: Output) -> Table {
-    let in_pods = agents.iter().any(|agent| !agent.pod.is_empty());
-    let mut table = Table::new(&columns(output, in_pods));
+fn table_of_agents(agents: &[pb::Agent], form: (Output, bool)) -> Table {
+    let mut table = Table::new(&columns(form));
     for agent in agents {
-        table.row(row(agent, (output, in_pods)));
+        table.row(row(agent, form));
     }
     table
 }
 
-fn columns(output: Output, in_pods: bool) -> Vec<&'static str> {
+fn columns((output, in_pods): (Output, bool)) -> Vec<&'static str> {
     if output != Output::Wide {
         return HEAD.to_vec();
     }
@@ -279,16 +278,18 @@ async fn watch_agents(mut client: Client, args: &GetArgs) -> Result<Ending, Stat
     let mut changes =
         client.watch_agents(agents_request(&args.selection, output)).await?.into_inner();
     while let Some(change) = changes.message().await? {
-        let gone = change.kind() == pb::agents_changed::Kind::Gone;
+        let (kind, in_pods) = (change.kind(), change.in_pods);
+        let gone = kind == pb::agents_changed::Kind::Gone;
         match output {
             Output::Table | Output::Wide => {
                 let mut agents = change.agents;
                 for agent in agents.iter_mut().filter(|_| gone) {
                     "Gone".clone_into(&mut agent.phase);
                 }
-                let text = table_of_agents(&agents, output).render(super::output::colour());
+                let text =
+                    table_of_agents(&agents, (output, in_pods)).render(super::output::colour());
                 let lines: Vec<_> = text.lines().collect();
-                let first = usize::from(change.kind != i32::from(pb::agents_changed::Kind::Sync));
+                let first = usize::from(kind != pb::agents_changed::Kind::Sync);
                 for line in lines.get(first..).unwrap_or_default() {
                     print(line);
                 }

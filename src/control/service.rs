@@ -274,11 +274,14 @@ impl pb::runner_server::Runner for Service {
         let look = self.look().await?;
         let view = View::of(&look);
         let agents: Vec<_> = view.agents().filter(|agent| select(&asked, agent)).collect();
-        if !asked.usage {
-            return Ok(Response::new(pb::ListAgentsResponse { agents, ..Default::default() }));
-        }
-        let Measured { agents, unknown } = measure(self.instance.cluster.as_ref(), agents).await?;
-        Ok(Response::new(pb::ListAgentsResponse { agents, usage_unknown: unknown }))
+        let cluster = self.instance.cluster.as_ref();
+        let Measured { agents, unknown: usage_unknown } = if asked.usage {
+            measure(cluster, agents).await?
+        } else {
+            Measured { agents, unknown: String::new() }
+        };
+        let in_pods = cluster.is_some();
+        Ok(Response::new(pb::ListAgentsResponse { agents, usage_unknown, in_pods }))
     }
 
     async fn watch_agents(
@@ -288,6 +291,7 @@ impl pb::runner_server::Runner for Service {
         let asked = request.into_inner();
         bounded(asked.selector.as_ref())?;
         let mut moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
+        let in_pods = self.instance.cluster.is_some();
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(async move {
             let mut last: Option<(u64, Vec<Arc<pb::Agent>>)> = None;
@@ -299,7 +303,7 @@ impl pb::runner_server::Runner for Service {
                 let selected: Vec<_> = selected.map(Arc::clone).collect();
                 let message = |kind, agents: &[Arc<pb::Agent>]| {
                     let agents = agents.iter().map(|agent| pb::Agent::clone(agent)).collect();
-                    Ok(pb::AgentsChanged { kind: i32::from(kind), agents })
+                    Ok(pb::AgentsChanged { kind: i32::from(kind), agents, in_pods })
                 };
                 let last = last.replace((now.number, selected.clone()));
                 // What came between was not seen.

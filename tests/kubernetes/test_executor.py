@@ -152,6 +152,10 @@ def test_why_tells_what_the_cluster_cannot_do(shared: Instance) -> None:
     for entity, cause in (("faceless", "ImagePull"), ("giant", "Unschedulable")):
         shared.runner.log.wait_for(Ev.WAITS, entity=entity, cause=cause)
         assert shared.agent(entity)["phase"] == "Starting"
+    # It has the columns of pods, although none of those shown has run yet.
+    head, row = shared.say("get", "agents", "giant", "-o", "wide").splitlines()
+    assert head.split()[7:9] == ["POD", "NODE"]
+    assert row.split()[7:9] == ["-", "-"]
 
 
 def test_a_pod_that_somebody_deletes_comes_back_and_spends_no_attempt(shared: Instance) -> None:

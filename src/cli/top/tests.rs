@@ -80,12 +80,16 @@ fn status() -> pb::Status {
     }
 }
 
+fn of_kind(kind: Kind, agents: Vec<pb::Agent>) -> Message {
+    Message::Agents(pb::AgentsChanged { kind: kind.into(), agents, in_pods: false })
+}
+
 fn sync(agents: Vec<pb::Agent>) -> Message {
-    Message::Agents(pb::AgentsChanged { kind: Kind::Sync.into(), agents })
+    of_kind(Kind::Sync, agents)
 }
 
 fn changed(agents: Vec<pb::Agent>) -> Message {
-    Message::Agents(pb::AgentsChanged { kind: Kind::Changed.into(), agents })
+    of_kind(Kind::Changed, agents)
 }
 
 /// So many seconds after the beginning each of these has taken so many milliseconds.
@@ -96,8 +100,8 @@ fn measured(at: u64, taken: &[(&str, u64)]) -> Message {
         pb::Agent { usage, ..agent(name, "default", "Running") }
     };
     let agents = taken.iter().map(used).collect();
-    let usage_unknown = String::new();
-    Message::Measured(Duration::from_secs(at), pb::ListAgentsResponse { agents, usage_unknown })
+    let response = pb::ListAgentsResponse { agents, ..pb::ListAgentsResponse::default() };
+    Message::Measured(Duration::from_secs(at), response)
 }
 
 /// A program that shows all of it, without a terminal and without an instance.
@@ -256,6 +260,7 @@ fn what_a_pod_takes_is_what_its_cluster_says_or_that_it_does_not() {
     let response = pb::ListAgentsResponse {
         agents: vec![in_pod()],
         usage_unknown: "nobody measures".to_owned(),
+        ..pb::ListAgentsResponse::default()
     };
     shown.tell(Message::Measured(Duration::from_secs(2), response));
     let screen = shown.screen();
@@ -327,9 +332,7 @@ fn the_mark_stays_with_who_was_chosen_and_in_its_place_if_that_one_goes() {
     assert_eq!(shown.order(), ["b", "d*", "f"]);
     shown.tell(changed(["a", "c"].map(|name| agent(name, "t", "Running")).to_vec()));
     assert_eq!(shown.order(), ["a", "b", "c", "d*", "f"]);
-    let gone =
-        pb::AgentsChanged { kind: Kind::Gone.into(), agents: vec![agent("d", "t", "Running")] };
-    shown.tell(Message::Agents(gone));
+    shown.tell(of_kind(Kind::Gone, vec![agent("d", "t", "Running")]));
     assert_eq!(shown.order(), ["a", "b", "c", "f*"]);
     shown.tell(sync(vec![agent("b", "t", "Running")]));
     assert_eq!(shown.order(), ["b*"]);
