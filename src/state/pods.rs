@@ -69,7 +69,14 @@ pub fn restore_pods(memory: Memory, mut found: Vec<Found>, now: Time) -> Inherit
             agent.gone(Outcome::Exit(Exit::Unknown), now);
         }
     }
+    // Who is suspended has no pod that would say when its entity came. It is no newcomer.
+    for id in &memory.orders.suspended {
+        arrivals.entry(id.clone()).or_insert(Arrival::First);
+    }
     let arrivals: Option<BTreeMap<EntityId, Arrival>> =
         (remembers || !adoptions.is_empty()).then_some(arrivals);
     Inheritance { observed, adoptions, arrivals, orders: memory.orders }
 }
+
+#[cfg(test)]
+mod tests;
