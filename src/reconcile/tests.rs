@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::executor::{Identity, logs};
+use crate::discovery::View;
+use crate::executor::{Event, Identity, SpawnRequest, logs};
 use crate::plan::fixture::{entity, rules, template};
 use crate::plan::{
     Agent, Answer, Entity, Exit, Heard, Launch, Launcher, Place, Site, Spawn, StopReason, Stopping,
