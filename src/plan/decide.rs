@@ -1,22 +1,20 @@
 //! The decision: from what should be and what is to what is to be done.
 
+mod admit;
+mod roll;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
 use itertools::{EitherOrBoth, Itertools as _};
 
-use super::action::{Action, Plan, Start, Verb};
+use super::action::{Action, Plan, Verb};
 use super::desired::{Desired, Intent, Want, Wants};
 use super::entity::EntityId;
 use super::observed::{Agent, Ended, Lease, Observed, Phase, Stopping};
-use super::pace::Pace;
-use super::reason::{
-    Change, ForgetReason, Pending, StartReason, StopReason, Throttle, WorldReason,
-};
+use super::reason::{Change, ForgetReason, Pending, StartReason, StopReason, WorldReason};
 use super::restart::{Conclusion, after_loss, attempts_after, conclude};
-use super::rollout::{Tally, Turn};
 use super::run::RunId;
 use super::template::{AgentSpec, RestartPolicy};
 use super::time::Time;
@@ -447,91 +445,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Brings changes to as many of those that are behind as their rollouts allow.
-    fn roll(&mut self) {
-        let rollouts = &*self.desired.rollouts;
-        let mut behind: BTreeMap<&str, Vec<Behind<'_>>> =
-            rollouts.under_way().map(|name| (name, Vec::new())).collect();
-        for one in mem::take(&mut self.behind) {
-            behind.entry(&one.want.template.name).or_default().push(one);
-        }
-        if behind.is_empty() {
-            return;
-        }
-        let mut tallies = self.tallies(&behind);
-        for (name, behind) in behind {
-            if let Some(tally) = tallies.remove(name) {
-                self.advance(name, behind, tally);
-            }
-        }
-    }
-
-    /// Counts the agents of these templates; none, while it is not known who is wanted.
-    fn tallies<'n>(&self, behind: &BTreeMap<&'n str, Vec<Behind<'_>>>) -> BTreeMap<&'n str, Tally> {
-        let mut tallies = BTreeMap::new();
-        let Wants::Known { agents: wants, awaited, .. } = &self.desired.wants else {
-            return tallies;
-        };
-        for (name, behind) in behind {
-            let asked = behind.iter().filter_map(|one| one.want.restart_asked).max();
-            let rollout = self.desired.rollouts.get(name);
-            let live = self.count.live;
-            tallies.insert(*name, Tally::new(self.desired, rollout, asked, live, self.now));
-        }
-        for (id, agent) in &self.observed.agents {
-            if let Some(want) = wants.get(id) {
-                if let Some(tally) = tallies.get_mut(want.template.name.as_str()) {
-                    tally.count(id, agent, want);
-                }
-            } else if awaited.contains(id)
-                && let Some(tally) = tallies.get_mut(agent.template.as_str())
-            {
-                tally.await_word();
-            }
-        }
-        tallies
-    }
-
-    /// One step of the rollout of one template.
-    fn advance(&mut self, name: &str, behind: Vec<Behind<'a>>, mut tally: Tally) {
-        let rollout = self.desired.rollouts.get(name);
-        let mut tell = |turn| self.plan.turns.push((name.to_owned(), turn));
-        let Some(first) = behind.first() else {
-            if tally.is_over() {
-                tell(Turn::Completed(tally.progress));
-            } else if rollout.is_none_or(|rollout| rollout.paused().is_none()) {
-                self.await_ready(&tally);
-            }
-            return;
-        };
-        if rollout.is_none_or(|rollout| !rollout.is_under_way()) {
-            tell(Turn::Began(tally.progress));
-        }
-        let pauses = first.want.template.rollout.pause_on_failure;
-        if let Some(failure) = tally.failure.take().filter(|_| pauses) {
-            tell(Turn::Failed(failure));
-            self.plan.unchanged += behind.len();
-            return;
-        }
-        for one in behind {
-            if tally.takes(one.agent) {
-                let (run, why, grace) = (one.run, one.why, one.want.template.grace);
-                let verb = Verb::Stop { run, grace, why };
-                self.plan.actions.push(Action { id: one.id.clone(), verb });
-            } else {
-                self.plan.unchanged += 1;
-            }
-        }
-        self.await_ready(&tally);
-    }
-
-    fn await_ready(&mut self, tally: &Tally) {
-        self.plan.is_rolling = true;
-        if let Some(at) = tally.ready_at {
-            self.wake(at);
-        }
-    }
-
     /// Entities that no template serves.
     fn unserved(&mut self, unserved: &BTreeSet<EntityId>) {
         // Without auto_discover, an entity that nobody named is none of our business.
@@ -541,57 +454,6 @@ impl<'a> Draft<'a> {
         let agents = &self.observed.agents;
         let unserved = unserved.iter().filter(|id| !agents.contains_key(*id));
         self.pending.extend(unserved.map(|id| (id.clone(), Pending::NoTemplate)));
-    }
-
-    /// Starts as many as there is room for under `max_agents`, and as fast as they may be.
-    fn admit(&mut self) {
-        let max = self.desired.rules.max_agents;
-        let Count { live, reserved, .. } = self.count;
-        let mut starts = mem::take(&mut self.starts);
-        starts.retain(|(id, candidate)| {
-            let unsynced = self.unsynced(candidate.want);
-            let waits = unsynced.map(|project| Pending::Unsynced(project.to_owned()));
-            waits.is_none_or(|why| {
-                self.pending.push(((*id).clone(), why));
-                false
-            })
-        });
-        let (mut returning, mut newcomers): (Vec<_>, Vec<_>) =
-            starts.into_iter().partition(|(_, candidate)| candidate.returning);
-        returning.sort_by_key(|(_, candidate)| (candidate.due, candidate.want.seen));
-        newcomers.sort_by_key(|(_, candidate)| candidate.want.seen);
-        self.crop(&mut returning, max.saturating_sub(live));
-        self.crop(&mut newcomers, max.saturating_sub(live + reserved));
-        self.start(self.observed.pace.alternate(returning, newcomers));
-    }
-
-    /// Lets those wait that are beyond the room.
-    fn crop(&mut self, candidates: &mut Vec<(&'a EntityId, Candidate<'a>)>, room: usize) {
-        let beyond = candidates.drain(room.min(candidates.len())..);
-        self.pending.extend(beyond.map(|(id, _)| (id.clone(), Pending::OverLimit)));
-    }
-
-    /// Starts them in this order, until it is too fast.
-    fn start(&mut self, candidates: impl Iterator<Item = (&'a EntityId, Candidate<'a>)>) {
-        let spawn = self.desired.rules.spawn;
-        let mut pace = self.observed.pace;
-        let mut under_way = self.count.starting;
-        let mut run = self.observed.next_run;
-        for (id, candidate) in candidates {
-            if under_way >= spawn.max_parallel {
-                let why = Throttle::MaxParallel(spawn.max_parallel);
-                self.pending.push((id.clone(), Pending::Turn(why)));
-            } else if pace.due(spawn) > self.now {
-                let why = Throttle::PerSecond(spawn.per_second);
-                self.pending.push((id.clone(), Pending::Turn(why)));
-                self.wake(pace.due(spawn));
-            } else {
-                pace = pace.after(spawn, candidate.returning, self.now);
-                self.plan.actions.push(candidate.into_action(id, RunId(run), pace));
-                under_way += 1;
-                run += 1;
-            }
-        }
     }
 
     fn wake(&mut self, at: Time) {
@@ -618,24 +480,6 @@ impl Agent {
             | Phase::Running { .. }
             | Phase::Stopping(_) => Time::default(),
         }
-    }
-}
-
-impl Candidate<'_> {
-    fn into_action(self, id: &EntityId, run: RunId, pace: Pace) -> Action {
-        let start = Start {
-            run,
-            incarnation: self.want.incarnation,
-            arrival: self.want.arrival,
-            template: self.want.template.name.clone(),
-            chosen_by: self.want.chosen_by,
-            grace: self.want.template.grace,
-            spec: Arc::clone(self.spec),
-            attempts: self.attempts,
-            pace,
-            why: self.why,
-        };
-        Action { id: id.clone(), verb: Verb::Start(start) }
     }
 }
 
