@@ -11,6 +11,7 @@
 //! turning it into an answer is done here. `client.rs` is the other end, for our own verbs.
 
 pub mod client;
+mod conditions;
 mod explain;
 mod feed;
 #[cfg(any(test, fuzzing))]
@@ -21,6 +22,7 @@ mod service;
 mod socket;
 mod status;
 mod usage;
+mod watchers;
 mod words;
 
 use std::convert::Infallible;

@@ -5,27 +5,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::conditions::cluster_condition;
 use super::explain::{MOST, explain};
-use super::feed::{Feed, difference, look};
+use super::feed::{Feed, look};
 use super::preview::preview;
 use super::selector::{is_pattern, selects, too_much};
-use super::status::{View, cluster_condition, has_none, policy};
+use super::status::{View, has_none, policy};
 use super::usage::{Measured, measure};
-use super::{Ask, Instance, words};
+use super::{Ask, Instance, watchers, words};
 use crate::clock::wall_time;
 use crate::events::{Record, read};
 use crate::executor::kubernetes::{Inquiry, Wanted};
 use crate::executor::log_name;
 use crate::plan::{CannotSteer, EntityId, Steer};
 use crate::proto::control as pb;
-use crate::proto::control::agents_changed::Kind;
 use crate::reconcile::{Look, Order, Request as LoopRequest};
 
 /// How many answers a watcher may be behind, before it is given no more until it has read one.
@@ -177,16 +176,6 @@ pub(super) fn select(asked: &pb::ListAgentsRequest, agent: &pb::Agent) -> bool {
     (asked.pending || !has_none(agent)) && selects(asked.selector.as_ref(), about)
 }
 
-/// Whether nothing has changed but that the world has answered once more.
-fn is_same(before: &pb::Status, now: &pb::Status) -> bool {
-    let world = |status: &pb::Status| {
-        let world = status.world.clone().unwrap_or_default();
-        pb::World { answered_at_ms: 0, ..world }
-    };
-    world(before) == world(now)
-        && *before == pb::Status { world: before.world.clone(), ..now.clone() }
-}
-
 /// An event, as the API has it.
 pub(crate) fn event(record: Record) -> pb::Event {
     let Record { seq, at_ms, level, kind, entity, message, reason, fields } = record;
@@ -210,6 +199,17 @@ pub(super) fn concerns(selector: Option<&pb::Selector>, since_ms: i64, record: &
             || names.iter().any(|pattern| super::selector::matches(pattern, &record.entity)))
 }
 
+/// An answer in many parts, which is written as it is read.
+fn streamed<T, F>(write: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F) -> Response<Answers<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    tokio::spawn(write(sender));
+    Response::new(Box::pin(ReceiverStream::new(receiver)))
+}
+
 fn limit(asked: u32) -> usize {
     if asked == 0 { usize::MAX } else { asked as usize }
 }
@@ -230,13 +230,8 @@ impl pb::runner_server::Runner for Service {
         };
         let since = since_ms.map(|since| i64::try_from(since.div_ceil(1000)).unwrap_or(i64::MAX));
         let wanted = Wanted { follow, tail: tail.map(i64::from), since };
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        tokio::spawn(words::send(
-            (Arc::clone(&self.instance), cluster),
-            (id(&name)?, wanted),
-            sender,
-        ));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let (about, wanted) = ((Arc::clone(&self.instance), cluster), (id(&name)?, wanted));
+        Ok(streamed(|reader| words::send(about, wanted, reader)))
     }
 
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Answer<pb::Status> {
@@ -248,21 +243,10 @@ impl pb::runner_server::Runner for Service {
         &self,
         _: Request<pb::GetStatusRequest>,
     ) -> Answer<Self::WatchStatusStream> {
-        let mut moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
-        let (sender, receiver) = mpsc::channel(AHEAD);
+        let moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
         let service = self.clone();
-        tokio::spawn(async move {
-            let mut last: Option<pb::Status> = None;
-            while moments.changed().await.is_ok() {
-                let Ok(permit) = sender.reserve().await else { return };
-                let now = moments.borrow_and_update().status.clone();
-                if last.as_ref().is_none_or(|last| !is_same(last, &now)) {
-                    permit.send(Ok(service.about(now.clone())));
-                    last = Some(now);
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let told = move |status| service.about(status);
+        Ok(streamed(|watcher| watchers::status(moments, told, watcher)))
     }
 
     async fn list_agents(
@@ -290,39 +274,9 @@ impl pb::runner_server::Runner for Service {
     ) -> Answer<Self::WatchAgentsStream> {
         let asked = request.into_inner();
         bounded(asked.selector.as_ref())?;
-        let mut moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
+        let moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
         let in_pods = self.instance.cluster.is_some();
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        tokio::spawn(async move {
-            let mut last: Option<(u64, Vec<Arc<pb::Agent>>)> = None;
-            while moments.changed().await.is_ok() {
-                // Only now, as who does not read needs nothing prepared.
-                let Ok(permit) = sender.reserve().await else { return };
-                let now = Arc::clone(&moments.borrow_and_update());
-                let selected = now.agents.iter().filter(|agent| select(&asked, agent));
-                let selected: Vec<_> = selected.map(Arc::clone).collect();
-                let message = |kind, agents: &[Arc<pb::Agent>]| {
-                    let agents = agents.iter().map(|agent| pb::Agent::clone(agent)).collect();
-                    Ok(pb::AgentsChanged { kind: i32::from(kind), agents, in_pods })
-                };
-                let last = last.replace((now.number, selected.clone()));
-                // What came between was not seen.
-                let Some((_, before)) = last.filter(|(number, _)| now.number == number + 1) else {
-                    permit.send(message(Kind::Sync, &selected));
-                    continue;
-                };
-                let (changed, gone) = difference(&before, &selected);
-                if changed.is_empty() {
-                    drop(permit);
-                } else {
-                    permit.send(message(Kind::Changed, &changed));
-                }
-                if !gone.is_empty() && sender.send(message(Kind::Gone, &gone)).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(streamed(|watcher| watchers::agents(moments, (asked, in_pods), watcher)))
     }
 
     async fn describe_agent(
@@ -458,44 +412,10 @@ impl pb::runner_server::Runner for Service {
         let pb::ListEventsRequest { selector, since_ms, limit: most } = request.into_inner();
         bounded(selector.as_ref())?;
         // First the watch, then the past: what happens in between is in both, and told once.
-        let mut happening = self.instance.events.watch();
-        let past = selector.clone();
-        let wanted = move |record: &Record| concerns(past.as_ref(), since_ms, record);
-        let past = self.events(limit(most), wanted).await?;
-        let mut last = past.last().map_or(0, |record| record.seq);
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        tokio::spawn(async move {
-            let happened =
-                |missed, record| pb::EventHappened { missed, event: Some(event(record)) };
-            for record in past {
-                if sender.send(Ok(happened(0, record))).await.is_err() {
-                    return;
-                }
-            }
-            let mut missed = 0;
-            loop {
-                let next = tokio::select! {
-                    next = happening.recv() => next,
-                    () = sender.closed() => return,
-                };
-                match next {
-                    Ok(record) if record.seq <= last => {}
-                    Ok(record) => {
-                        last = record.seq;
-                        if concerns(selector.as_ref(), since_ms, &record) {
-                            let told =
-                                happened(std::mem::take(&mut missed), Record::clone(&record));
-                            if sender.send(Ok(told)).await.is_err() {
-                                return;
-                            }
-                        }
-                    }
-                    Err(RecvError::Lagged(count)) => missed += count,
-                    Err(RecvError::Closed) => return,
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let happening = self.instance.events.watch();
+        let wanted = move |record: &Record| concerns(selector.as_ref(), since_ms, record);
+        let past = self.events(limit(most), wanted.clone()).await?;
+        Ok(streamed(|watcher| watchers::events((past, happening), wanted, watcher)))
     }
 
     async fn restart_agents(

@@ -7,11 +7,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use itertools::Itertools as _;
 
 use crate::clock::wall_time;
-use crate::executor::kubernetes::Inquiry;
 use crate::plan::membership::Member;
 use crate::plan::{
     Agent, Arrival, EntityId, Intent, Lease, Membership, Pending, Phase, Place, RestartPolicy,
-    Rollout, Time, Want, Wants, is_behind, progress,
+    Rollout, Time, Want, Wants, progress,
 };
 use crate::proto::control as pb;
 use crate::reconcile::Look;
@@ -31,17 +30,6 @@ pub(crate) struct View<'a> {
     pub(super) look: &'a Look,
     /// Milliseconds since 1970, at the time of the look.
     now_ms: i64,
-}
-
-/// Whether the cluster of pods answers.
-pub(super) fn cluster_condition(cluster: &Inquiry) -> pb::Condition {
-    match cluster.trouble() {
-        None => condition("ClusterReachable", true, "Answers", String::new()),
-        Some(why) => {
-            let message = format!("{why}; the agents run on, and none is started or stopped");
-            condition("ClusterReachable", false, "Silent", message)
-        }
-    }
 }
 
 impl<'a> View<'a> {
@@ -295,91 +283,6 @@ impl<'a> View<'a> {
         self.look.membership.as_ref().and_then(|membership| membership.missing(id))
     }
 
-    /// What is odd about an agent or its entity.
-    pub(super) fn conditions(&self, id: &EntityId) -> Vec<pb::Condition> {
-        let mut all = Vec::new();
-        if let Some(agent) = self.look.observed.agents.get(id) {
-            let ready = self.is_ready(agent);
-            let message = self.reason(agent);
-            let reason = agent.waits.as_ref().map(|waits| waits.on.word());
-            let reason = reason.unwrap_or(phase(&agent.phase));
-            all.push(condition("Ready", ready, reason, message));
-        }
-        if let Some(missing) = self.missing(id) {
-            let of = self.look.settings.rules.removal.confirmations;
-            let message = format!("{missing} good answers in a row lack it; it is gone after {of}");
-            all.push(condition("Missing", true, "NotInAnswer", message));
-        }
-        if let Some(message) = self.held() {
-            all.push(condition("RemovalHeld", true, "TooManyAtOnce", message));
-        }
-        let agent = self.look.observed.agents.get(id);
-        if let Some((reason, message)) = agent.and_then(|agent| self.waits(id, agent)) {
-            all.push(condition("Updated", false, reason, message));
-        }
-        if self.look.orders.suspended.contains(id) {
-            let message = "it gets no agent until it is resumed".to_owned();
-            all.push(condition("Suspended", true, "Asked", message));
-        }
-        all
-    }
-
-    /// That nobody is removed for now, if that is so.
-    pub(super) fn held(&self) -> Option<String> {
-        let hold = self.look.membership.as_ref().and_then(Membership::hold)?;
-        let left = (hold.since + self.look.settings.rules.removal.hold) - self.look.now;
-        Some(format!(
-            "the world's answers would remove {} agents at once; they have to stand for another {}",
-            hold.agents,
-            seconds(left)
-        ))
-    }
-
-    /// What is odd about the instance.
-    pub(super) fn instance_conditions(&self) -> Vec<pb::Condition> {
-        let contact = self.look.observed.contact;
-        let (reason, message) = if contact.reachable {
-            ("Answers", String::new())
-        } else {
-            let server = &self.look.settings.site.server;
-            ("Silent", format!("the world at {server} does not answer; nobody is stopped for that"))
-        };
-        let mut all = vec![condition("WorldReachable", contact.reachable, reason, message)];
-        all.extend(
-            self.held().map(|message| condition("RemovalHeld", true, "TooManyAtOnce", message)),
-        );
-        for rollout in self.rollouts() {
-            let name = &rollout.template;
-            if rollout.state == "Paused" {
-                let message = format!("the rollout of {name} is paused: {}", rollout.reason);
-                all.push(condition("RolloutPaused", true, "Paused", message));
-            }
-            if rollout.undone {
-                let message =
-                    format!("template {name} is at its version before, until the file changes");
-                all.push(condition("RolloutUndone", true, "Undone", message));
-            }
-        }
-        all
-    }
-
-    /// Why an agent is not what its template says by now, if it is to wait for that.
-    pub(super) fn waits(&self, id: &EntityId, agent: &Agent) -> Option<(&'static str, String)> {
-        let want = self.want(id).filter(|want| is_behind(agent, want))?;
-        let name = &want.template.name;
-        let rollout = self.look.desired.rollouts.get(name)?;
-        Some(match rollout.paused() {
-            Some(pause) => (
-                "RolloutPaused",
-                format!("it keeps its version: the rollout of {name} is paused, as {pause}"),
-            ),
-            None => (
-                "WaitsForTurn",
-                format!("it is changed when its turn comes in the rollout of {name}"),
-            ),
-        })
-    }
-
     /// How far the versions of templates have come.
     pub(super) fn rollouts(&self) -> Vec<pb::Rollout> {
         let look = self.look;
@@ -439,10 +342,6 @@ impl<'a> View<'a> {
             })
             .collect()
     }
-}
-
-fn condition(kind: &str, status: bool, reason: &str, message: String) -> pb::Condition {
-    pb::Condition { r#type: kind.to_owned(), status, reason: reason.to_owned(), message }
 }
 
 pub(super) const fn policy(policy: RestartPolicy) -> &'static str {
@@ -522,7 +421,7 @@ pub(super) const fn arrival(arrival: Arrival) -> &'static str {
     }
 }
 
-fn seconds(duration: Duration) -> String {
+pub(super) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
