@@ -3,9 +3,12 @@
 use std::future::pending;
 use std::io;
 use std::path::absolute;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::cluster;
@@ -34,6 +37,10 @@ use crate::plan::{Agent, Intent};
 use crate::project::Syncer;
 use crate::reconcile::{Inheritance, Reconciler, Request, Sources};
 use crate::state::{Directory, Journal, Memory, restore, restore_pods};
+
+/// How long the last answers of the control API may take, once the instance is over. What somebody
+/// asked for and what came of it are a few milliseconds apart.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A runner that has begun, and is to know yet who is there.
 pub(super) struct Begun<'a> {
@@ -117,7 +124,7 @@ impl Begun<'_> {
     ) -> io::Result<Left> {
         let Self {
             directory,
-            about,
+            about: &About { successor, events, console, .. },
             name,
             signals,
             outlets,
@@ -127,10 +134,8 @@ impl Begun<'_> {
             journal,
             ..
         } = self;
-        let &About { successor, events, console, .. } = about;
         let Loaded { path, overrides, config, bytes } = self.loaded;
         let (requests, requests_seen) = self.requests;
-        let enforceable = overrides.enforceable.clone();
         let mut settler = Settler::new(directory.path())?;
         let (settings, asked) = settler.settle(&config).await?;
         let (rotation, rotation_seen) = watch::channel(rotation(&settings));
@@ -143,7 +148,6 @@ impl Begun<'_> {
         let world = discovery::start(asked_seen, clock);
         let rotator = logs::Rotator::new(rotation_seen, clock);
         let syncer = Syncer::new(projects_seen);
-        let watch = config::watch(&path, overrides.clone(), bytes)?;
         let (asks, asks_seen) = mpsc::unbounded_channel();
         let sources = Sources {
             settings: settings_seen,
@@ -166,12 +170,13 @@ impl Begun<'_> {
             asks,
         };
         let manager = Manager::from_env();
-        let let_go = let_go(instance.cluster.clone(), intent.subscribe(), ousted);
         let intent_told = intent.subscribe();
         let operator = Operator {
+            watch: config::watch(&path, overrides.clone(), bytes)?,
             signals,
             console,
             path,
+            enforceable: overrides.enforceable.clone(),
             overrides,
             manager: &manager,
             asks: asks_seen,
@@ -179,7 +184,6 @@ impl Begun<'_> {
             events: events.clone(),
             successor,
             intent,
-            watch,
             settler,
             settings,
             asked,
@@ -187,34 +191,37 @@ impl Begun<'_> {
             projects,
             rate,
             outlets,
-            enforceable,
             config,
         };
 
-        let intent = tokio::select! {
-            intent = reconciler.run() => intent,
-            replaced = operator.run() => {
-                replaced?;
+        let (over, until) = watch::channel(());
+        let mut api = pin!(serve(self.socket, instance.clone(), until));
+        let left = tokio::select! {
+            intent = reconciler.run() => {
+                drop(reconciler);
+                end(intent, directory, &journal);
+                hooks.finish().await;
+                Ok(Left::Ended)
+            }
+            replaced = operator.run() => replaced.map(|()| {
                 reconciler.give_up();
                 info!(event = "runner.replaced", "the program on the disk takes over");
-                return Ok(Left::Replaced);
-            }
-            left = let_go => {
+                Left::Replaced
+            }),
+            left = let_go(instance.cluster.clone(), intent_told.clone(), ousted) => {
                 reconciler.give_up();
-                return left;
+                left
             }
-            () = serve(self.socket, instance.clone()) => Intent::Stop,
-            () = tell(&manager, console, (&instance, &intent_told)) => Intent::Stop,
-            () = rotator.run() => Intent::Stop,
-            () = syncer.run() => Intent::Stop,
-            () = exporter.run() => Intent::Stop,
-            () = hooks.run() => Intent::Stop,
-            () = Arc::clone(&journal).mend() => Intent::Stop,
+            () = &mut api => Ok(Left::Ended),
+            () = tell(&manager, console, (&instance, &intent_told)) => Ok(Left::Ended),
+            () = rotator.run() => Ok(Left::Ended),
+            () = syncer.run() => Ok(Left::Ended),
+            () = exporter.run() => Ok(Left::Ended),
+            () = hooks.run() => Ok(Left::Ended),
+            () = Arc::clone(&journal).mend() => Ok(Left::Ended),
         };
-        control::close(directory.path());
-        end(intent, &journal);
-        hooks.finish().await;
-        Ok(Left::Ended)
+        finish(over, api).await;
+        left
     }
 }
 
@@ -292,13 +299,20 @@ async fn let_go(
 }
 
 /// Says how it ended, and forgets whom nobody is to take up.
-fn end(intent: Intent, journal: &Journal) {
+fn end(intent: Intent, directory: &Directory, journal: &Journal) {
+    control::close(directory.path());
     if intent == Intent::Leave {
         info!(event = "runner.stopped", "the agents run on");
     } else {
         journal.clear();
         info!(event = "runner.stopped", "no agent is left");
     }
+}
+
+/// Has answered what was asked before the instance was over; who does not read is not waited for.
+async fn finish(over: watch::Sender<()>, api: impl Future<Output = ()>) {
+    drop(over);
+    let _ = timeout(LAST_ANSWERS, api).await;
 }
 
 /// Tells the service manager, the terminal and the log how the instance fares, as far as each is
@@ -339,14 +353,15 @@ pub(super) fn births() -> Births {
     Births::new(vec!["/proc/self/exe".to_owned(), VERB.to_owned()])
 }
 
-/// Serves the control API. Agents are looked after without it too, if it has to be.
-async fn serve(socket: io::Result<control::Socket>, instance: Instance) {
+/// Serves the control API until the instance is over. Agents are looked after without it too, if it has
+/// to be.
+async fn serve(socket: io::Result<control::Socket>, instance: Instance, until: control::Over) {
     let served = match socket {
-        Ok(socket) => control::serve(socket, instance).await,
+        Ok(socket) => control::serve(socket, instance, until.clone()).await,
         Err(error) => Err(error),
     };
     if let Err(error) = served {
         error!(event = "control.failed", %error, "the control API is not served");
     }
-    pending::<()>().await;
+    control::over(until).await;
 }

@@ -14,7 +14,7 @@ use super::select::Selection;
 use super::waiting::{Holdup, Pace};
 use super::{Ending, print, say};
 use crate::clock::wall_time;
-use crate::control::client::Client;
+use crate::control::client::{Client, Process};
 use crate::proto::control as pb;
 
 /// Start agents anew.
@@ -199,23 +199,35 @@ pub(super) fn reload(args: &ReloadArgs) -> Ending {
 }
 
 pub(super) fn stop(args: &StopArgs) -> Ending {
-    with(&args.instance, |mut client| async move {
+    let state_dir = match args.instance.state_dir() {
+        Ok(dir) => dir,
+        Err(ending) => return ending,
+    };
+    with(&InstanceArgs::of(Some(state_dir.clone())), |mut client| async move {
+        // Nobody could say it afterwards. One that cannot be seen from here ends all the same.
+        let process = Process::of(&state_dir).ok();
         client.stop(pb::StopRequest { leave_agents: args.leave_agents }).await?;
-        if args.no_wait {
-            return Ok(Ending::Done);
-        }
-        let mut pace = Pace::new();
-        // Where nobody answers, it has ended or is about to.
-        while let Ok(response) = client.list_agents(pb::ListAgentsRequest::default()).await {
-            if pace.is_due()
-                && let Some(holdup) = Holdup::of(response.into_inner().agents, now_ms())
-            {
-                say(holdup);
+        if !args.no_wait {
+            tell_holdups(client).await;
+            if let Some(process) = process {
+                process.ended().await;
             }
-            sleep(Duration::from_millis(200)).await;
         }
         Ok(Ending::Done)
     })
+}
+
+/// Says who holds the end up, until nobody answers: it has ended then, or is about to.
+async fn tell_holdups(mut client: Client) {
+    let mut pace = Pace::new();
+    while let Ok(response) = client.list_agents(pb::ListAgentsRequest::default()).await {
+        if pace.is_due()
+            && let Some(holdup) = Holdup::of(response.into_inner().agents, now_ms())
+        {
+            say(holdup);
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 pub(super) fn wait(args: &WaitArgs) -> Ending {

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -50,6 +53,33 @@ fn connect_to(path: &Path) -> io::Result<UnixStream> {
     let stream = reachable(path, StdStream::connect)?;
     stream.set_nonblocking(true)?;
     UnixStream::from_std(stream)
+}
+
+/// The process that an instance is.
+#[derive(Debug)]
+pub struct Process(AsyncFd<OwnedFd>);
+
+impl Process {
+    /// That of the instance with this state directory.
+    ///
+    /// # Errors
+    /// If none runs there, or it cannot be seen from here.
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for the sake of types whose descriptor can change"
+    )]
+    pub fn of(state_dir: &Path) -> io::Result<Self> {
+        let pid = connect_to(&state_dir.join(SOCKET))?.peer_cred()?.pid();
+        let pid = pid.and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        AsyncFd::with_interest(pidfd, Interest::READABLE).map(Self)
+    }
+
+    /// Returns when it has ended.
+    pub async fn ended(&self) {
+        // There is an error only where the runtime is over.
+        let _ = self.0.readable().await;
+    }
 }
 
 /// Does something with a socket whose path may be too long for one: by its directory then.

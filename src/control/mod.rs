@@ -21,6 +21,8 @@ mod selector;
 mod service;
 mod socket;
 mod status;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod watchers;
 mod words;
@@ -128,16 +130,33 @@ pub fn listen(state_dir: &Path) -> io::Result<Socket> {
     socket::accept(&state_dir.join(SOCKET)).map(Socket)
 }
 
-/// Serves the API to who comes to the socket, until it is dropped.
+/// The end of an instance: when its sender is dropped.
+pub type Over = watch::Receiver<()>;
+
+/// Returns when the instance is over.
+pub async fn over(mut over: Over) {
+    while over.changed().await.is_ok() {}
+}
+
+/// Serves the API to who comes to the socket, until the instance is over and all that it was asked
+/// before is answered.
 ///
 /// # Errors
 /// If it cannot be served.
-pub async fn serve(Socket(mut accepted): Socket, instance: Instance) -> io::Result<()> {
+pub async fn serve(
+    Socket(mut accepted): Socket,
+    instance: Instance,
+    until: Over,
+) -> io::Result<()> {
     // Nothing is made ready for who does not come.
-    let Some(first) = accepted.recv().await else { return Ok(()) };
+    let first = tokio::select! {
+        first = accepted.recv() => first,
+        () = over(until.clone()) => None,
+    };
+    let Some(first) = first else { return Ok(()) };
     let instance = Arc::new(instance);
     let feed = Feed::start(Arc::clone(&instance));
-    let service = Service::new(instance, feed);
+    let service = Service::new(instance, feed, until.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<RunnerServer<Service>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -150,7 +169,7 @@ pub async fn serve(Socket(mut accepted): Socket, instance: Instance) -> io::Resu
         .add_service(health)
         .add_service(reflection)
         .add_service(RunnerServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .serve_with_incoming(peers)
+        .serve_with_incoming_shutdown(peers, over(until))
         .await
         .map_err(io::Error::other)
 }

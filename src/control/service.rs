@@ -18,7 +18,7 @@ use super::preview::preview;
 use super::selector::{is_pattern, selects, too_much};
 use super::status::{View, has_none, policy};
 use super::usage::{Measured, measure};
-use super::{Ask, Instance, watchers, words};
+use super::{Ask, Instance, Over, over, watchers, words};
 use crate::clock::wall_time;
 use crate::events::{Record, read};
 use crate::executor::kubernetes::{Inquiry, Wanted};
@@ -44,14 +44,15 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(super) struct Service {
     instance: Arc<Instance>,
     feed: Arc<Feed>,
+    until: Over,
     started_at_ms: i64,
 }
 
 impl Service {
-    pub(super) fn new(instance: Arc<Instance>, feed: Arc<Feed>) -> Self {
+    pub(super) fn new(instance: Arc<Instance>, feed: Arc<Feed>, until: Over) -> Self {
         let now = wall_time().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_at_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        Self { instance, feed, started_at_ms }
+        Self { instance, feed, until, started_at_ms }
     }
 
     async fn look(&self) -> Result<Look, Status> {
@@ -89,6 +90,30 @@ impl Service {
         };
         let read = spawn_blocking(reading).await.map_err(|_| ending())?;
         read.map_err(|error| Status::internal(format!("the events cannot be read: {error}")))
+    }
+
+    /// An answer in many parts, which is written as it is read, until the instance is over.
+    fn streamed<T, F>(
+        &self,
+        write: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F,
+    ) -> Response<Answers<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (parts, receiver) = mpsc::channel(AHEAD);
+        let (until, writing) = (self.until.clone(), write(parts.clone()));
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = over(until) => {
+                    // Who reads no more need not know.
+                    let _ = parts.send(Err(ending())).await;
+                }
+                () = writing => {}
+            }
+        });
+        Response::new(Box::pin(ReceiverStream::new(receiver)))
     }
 
     async fn steer(&self, steer: Steer, request: pb::RolloutRequest) -> Answer<pb::Rollout> {
@@ -199,17 +224,6 @@ pub(super) fn concerns(selector: Option<&pb::Selector>, since_ms: i64, record: &
             || names.iter().any(|pattern| super::selector::matches(pattern, &record.entity)))
 }
 
-/// An answer in many parts, which is written as it is read.
-fn streamed<T, F>(write: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F) -> Response<Answers<T>>
-where
-    T: Send + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    tokio::spawn(write(sender));
-    Response::new(Box::pin(ReceiverStream::new(receiver)))
-}
-
 fn limit(asked: u32) -> usize {
     if asked == 0 { usize::MAX } else { asked as usize }
 }
@@ -231,7 +245,7 @@ impl pb::runner_server::Runner for Service {
         let since = since_ms.map(|since| i64::try_from(since.div_ceil(1000)).unwrap_or(i64::MAX));
         let wanted = Wanted { follow, tail: tail.map(i64::from), since };
         let (about, wanted) = ((Arc::clone(&self.instance), cluster), (id(&name)?, wanted));
-        Ok(streamed(|reader| words::send(about, wanted, reader)))
+        Ok(self.streamed(|reader| words::send(about, wanted, reader)))
     }
 
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Answer<pb::Status> {
@@ -246,7 +260,7 @@ impl pb::runner_server::Runner for Service {
         let moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
         let service = self.clone();
         let told = move |status| service.about(status);
-        Ok(streamed(|watcher| watchers::status(moments, told, watcher)))
+        Ok(self.streamed(|watcher| watchers::status(moments, told, watcher)))
     }
 
     async fn list_agents(
@@ -276,7 +290,7 @@ impl pb::runner_server::Runner for Service {
         bounded(asked.selector.as_ref())?;
         let moments = self.feed.watch(&self.instance).await.ok_or_else(ending)?;
         let in_pods = self.instance.cluster.is_some();
-        Ok(streamed(|watcher| watchers::agents(moments, (asked, in_pods), watcher)))
+        Ok(self.streamed(|watcher| watchers::agents(moments, (asked, in_pods), watcher)))
     }
 
     async fn describe_agent(
@@ -415,7 +429,7 @@ impl pb::runner_server::Runner for Service {
         let happening = self.instance.events.watch();
         let wanted = move |record: &Record| concerns(selector.as_ref(), since_ms, record);
         let past = self.events(limit(most), wanted.clone()).await?;
-        Ok(streamed(|watcher| watchers::events((past, happening), wanted, watcher)))
+        Ok(self.streamed(|watcher| watchers::events((past, happening), wanted, watcher)))
     }
 
     async fn restart_agents(

@@ -200,7 +200,8 @@ impl Play {
     fn end_runner(&mut self, leave: bool, again: usize) {
         if leave {
             let told = verb(self.runner.dir.path(), &["stop", "--leave-agents"]);
-            assert!(told.status.success(), "{told:?}");
+            let said = || self.runner.process.transcript();
+            assert!(told.status.success(), "{told:?}; it said\n{}", said());
             assert_eq!(self.runner.process.ended(), Some(0));
         } else {
             self.runner.kill();
