@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::Value;
 
+use super::control::verb;
 use super::harness::{Runner, entities, eventually, ids, misbehave};
 
 /// The embedded world with these entities, of which `crasher` crashes at once and for good.
@@ -204,4 +205,15 @@ fn the_runner_ends_without_those_that_hang_and_with_what_is_quick() {
     let told: BTreeSet<_> = told.lines().collect();
     assert_eq!(told, BTreeSet::from(["runner.stopping", "runner.stopped"]));
     assert_eq!(runner.agents(), []);
+}
+
+#[test]
+fn a_stop_is_over_when_the_last_hook_is() {
+    let hooks = format!("{}\nkinds = [\"runner.stopped\"]", script("sleep 1; echo over > over"));
+    let mut runner = Runner::start(&config(&hooks, &["alice".to_owned()]));
+    runner.pids(0, &["alice"]);
+    let told = verb(runner.dir.path(), &["stop"]);
+    assert!(told.status.success(), "{told:?}");
+    assert!(runner.process.has_ended());
+    assert_eq!(fs::read_to_string(runner.dir.path().join("over")).unwrap(), "over\n");
 }
