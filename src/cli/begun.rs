@@ -298,7 +298,7 @@ async fn let_go(
     }
 }
 
-/// Says how it ended, and forgets whom nobody is to take up.
+/// Lets nobody come any more, says how it ended, and forgets whom nobody is to take up.
 fn end(intent: Intent, directory: &Directory, journal: &Journal) {
     control::close(directory.path());
     if intent == Intent::Leave {

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::SOCKET;
+use crate::executor::local::pidfd::register;
 use crate::proto::control::runner_client::RunnerClient;
 
 /// The longest path of a socket, with its final zero (unix(7)).
@@ -64,15 +64,10 @@ impl Process {
     ///
     /// # Errors
     /// If none runs there, or it cannot be seen from here.
-    #[expect(
-        deprecated,
-        reason = "its successor is unsafe for the sake of types whose descriptor can change"
-    )]
     pub fn of(state_dir: &Path) -> io::Result<Self> {
         let pid = connect_to(&state_dir.join(SOCKET))?.peer_cred()?.pid();
         let pid = pid.and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        AsyncFd::with_interest(pidfd, Interest::READABLE).map(Self)
+        register(pidfd_open(pid, PidfdFlags::NONBLOCK)?).map(Self)
     }
 
     /// Returns when it has ended.

@@ -1,6 +1,7 @@
 //! What is odd about an instance or an agent, as conditions: each with its reason.
 
-use super::status::{View, phase, seconds};
+use super::names::phase;
+use super::status::{View, seconds};
 use crate::executor::kubernetes::Inquiry;
 use crate::plan::{Agent, EntityId, Membership, is_behind};
 use crate::proto::control as pb;

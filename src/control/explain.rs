@@ -4,7 +4,8 @@ use crate::events::Record;
 use crate::plan::EntityId;
 use crate::proto::control as pb;
 
-use super::status::{View, arrival, phase};
+use super::names::{arrival, phase};
+use super::status::View;
 
 /// How many of the latest events are told.
 pub(super) const MOST: usize = 24;

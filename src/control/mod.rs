@@ -16,6 +16,7 @@ mod explain;
 mod feed;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod names;
 pub mod preview;
 mod selector;
 mod service;
@@ -55,11 +56,12 @@ use crate::proto::control::runner_server::RunnerServer;
 use crate::reconcile::Request;
 use feed::Feed;
 pub(crate) use feed::look;
+pub(crate) use names::{PHASES, phase};
 use preview::Draft;
 pub(crate) use selector::selects;
 use service::Service;
 pub(crate) use service::event;
-pub(crate) use status::{PHASES, View, phase};
+pub(crate) use status::View;
 
 /// The name of the socket in the state directory.
 pub const SOCKET: &str = "control.sock";

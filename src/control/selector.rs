@@ -1,6 +1,13 @@
 //! Who is meant by a selector.
 
+use std::collections::BTreeSet;
+
+use tonic::Status;
+
+use super::status::{View, has_none};
+use crate::events::Record;
 pub(super) use crate::glob::matches;
+use crate::plan::EntityId;
 use crate::proto::control as pb;
 
 /// The most words that a selector may have, and bytes in all of its patterns: each is held against
@@ -40,6 +47,53 @@ pub(crate) fn selects(
 /// Whether it stands for more than itself.
 pub(super) fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?'])
+}
+
+/// Refuses a selector that would keep others waiting.
+pub(super) fn bounded(selector: Option<&pb::Selector>) -> Result<(), Status> {
+    too_much(selector).map_or(Ok(()), |why| Err(Status::invalid_argument(why)))
+}
+
+pub(super) fn id(name: &str) -> Result<EntityId, Status> {
+    EntityId::new(name).map_err(|why| Status::invalid_argument(format!("{name:?}: {why}")))
+}
+
+/// Who is meant by an order: those that are named, known or not, and those that fit.
+pub(super) fn meant(
+    view: &View<'_>,
+    selector: &pb::Selector,
+) -> Result<BTreeSet<EntityId>, Status> {
+    let all = view.entities();
+    let fits = |entity: &pb::Entity| {
+        let about = (entity.name.as_str(), &*entity.template, &*entity.r#type, &*entity.phase);
+        selects(Some(selector), about)
+    };
+    let mut ids = BTreeSet::new();
+    for entity in all.iter().filter(|entity| fits(entity)) {
+        ids.insert(id(&entity.name)?);
+    }
+    let suspended = view.look.orders.suspended.iter();
+    let away = suspended.filter(|id| selects(Some(selector), (id.as_str(), "", "", "")));
+    ids.extend(away.cloned());
+    for name in selector.names.iter().filter(|name| !is_pattern(name)) {
+        ids.insert(id(name)?);
+    }
+    if ids.is_empty() {
+        return Err(Status::not_found("nobody is selected"));
+    }
+    Ok(ids)
+}
+
+pub(super) fn select(asked: &pb::ListAgentsRequest, agent: &pb::Agent) -> bool {
+    let about = (agent.name.as_str(), &*agent.template, &*agent.r#type, &*agent.phase);
+    (asked.pending || !has_none(agent)) && selects(asked.selector.as_ref(), about)
+}
+
+/// Whether an event is about somebody who is selected. Of an event the name is known only.
+pub(super) fn concerns(selector: Option<&pb::Selector>, since_ms: i64, record: &Record) -> bool {
+    let names = selector.map_or(&[][..], |selector| &selector.names);
+    record.at_ms > since_ms
+        && (names.is_empty() || names.iter().any(|pattern| matches(pattern, &record.entity)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The methods of the API.
 
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -14,16 +13,17 @@ use tonic::{Request, Response, Status};
 use super::conditions::cluster_condition;
 use super::explain::{MOST, explain};
 use super::feed::{Feed, look};
+use super::names::policy;
 use super::preview::preview;
-use super::selector::{is_pattern, selects, too_much};
-use super::status::{View, has_none, policy};
+use super::selector::{bounded, concerns, id, meant, select, selects};
+use super::status::View;
 use super::usage::{Measured, measure};
 use super::{Ask, Instance, Over, over, watchers, words};
 use crate::clock::wall_time;
 use crate::events::{Record, read};
 use crate::executor::kubernetes::{Inquiry, Wanted};
 use crate::executor::log_name;
-use crate::plan::{CannotSteer, EntityId, Steer};
+use crate::plan::{CannotSteer, Steer};
 use crate::proto::control as pb;
 use crate::reconcile::{Look, Order, Request as LoopRequest};
 
@@ -161,46 +161,6 @@ fn not_found(names: impl IntoIterator<Item = String>) -> Status {
     Status::not_found(format!("there is no entity {} in this world", names.join(", ")))
 }
 
-/// Refuses a selector that would keep others waiting.
-pub(super) fn bounded(selector: Option<&pb::Selector>) -> Result<(), Status> {
-    too_much(selector).map_or(Ok(()), |why| Err(Status::invalid_argument(why)))
-}
-
-fn id(name: &str) -> Result<EntityId, Status> {
-    EntityId::new(name).map_err(|why| Status::invalid_argument(format!("{name:?}: {why}")))
-}
-
-/// Who is meant by an order: those that are named, known or not, and those that fit.
-pub(super) fn meant(
-    view: &View<'_>,
-    selector: &pb::Selector,
-) -> Result<BTreeSet<EntityId>, Status> {
-    let all = view.entities();
-    let fits = |entity: &pb::Entity| {
-        let about = (entity.name.as_str(), &*entity.template, &*entity.r#type, &*entity.phase);
-        selects(Some(selector), about)
-    };
-    let mut ids = BTreeSet::new();
-    for entity in all.iter().filter(|entity| fits(entity)) {
-        ids.insert(id(&entity.name)?);
-    }
-    let suspended = view.look.orders.suspended.iter();
-    let away = suspended.filter(|id| selects(Some(selector), (id.as_str(), "", "", "")));
-    ids.extend(away.cloned());
-    for name in selector.names.iter().filter(|name| !is_pattern(name)) {
-        ids.insert(id(name)?);
-    }
-    if ids.is_empty() {
-        return Err(Status::not_found("nobody is selected"));
-    }
-    Ok(ids)
-}
-
-pub(super) fn select(asked: &pb::ListAgentsRequest, agent: &pb::Agent) -> bool {
-    let about = (agent.name.as_str(), &*agent.template, &*agent.r#type, &*agent.phase);
-    (asked.pending || !has_none(agent)) && selects(asked.selector.as_ref(), about)
-}
-
 /// An event, as the API has it.
 pub(crate) fn event(record: Record) -> pb::Event {
     let Record { seq, at_ms, level, kind, entity, message, reason, fields } = record;
@@ -214,14 +174,6 @@ pub(crate) fn event(record: Record) -> pb::Event {
         reason,
         fields: fields.into_iter().collect(),
     }
-}
-
-/// Whether an event is about somebody who is selected. Of an event the name is known only.
-pub(super) fn concerns(selector: Option<&pb::Selector>, since_ms: i64, record: &Record) -> bool {
-    let names = selector.map_or(&[][..], |selector| &selector.names);
-    record.at_ms > since_ms
-        && (names.is_empty()
-            || names.iter().any(|pattern| super::selector::matches(pattern, &record.entity)))
 }
 
 fn limit(asked: u32) -> usize {

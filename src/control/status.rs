@@ -6,11 +6,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use itertools::Itertools as _;
 
+use super::names::{intent, lease, phase, policy};
 use crate::clock::wall_time;
 use crate::plan::membership::Member;
 use crate::plan::{
-    Agent, Arrival, EntityId, Intent, Lease, Membership, Pending, Phase, Place, RestartPolicy,
-    Rollout, Time, Want, Wants, progress,
+    Agent, EntityId, Intent, Lease, Membership, Pending, Phase, Place, Rollout, Time, Want, Wants,
+    progress,
 };
 use crate::proto::control as pb;
 use crate::reconcile::Look;
@@ -107,7 +108,7 @@ impl<'a> View<'a> {
         let rules = &self.look.settings.rules;
         let ended = agent.ended().or(agent.last_end.as_deref());
         let (next, next_at) = self.next(agent);
-        let place = place(&agent.phase);
+        let place = agent.running().map(|(place, _)| place);
         let (pod, node) = match place {
             Some(Place::Pod { pod, node }) => (pod.as_str(), node.as_str()),
             Some(Place::Process { .. }) | None => ("", ""),
@@ -131,7 +132,7 @@ impl<'a> View<'a> {
             last_exit_at_ms: ended.map_or(0, |ended| self.at(ended.at)),
             next,
             next_at_ms: next_at.map_or(0, |at| self.at(at)),
-            lease: lease(&agent.phase).to_owned(),
+            lease: lease(agent).to_owned(),
             incarnation: agent.incarnation,
             suspended: self.look.orders.suspended.contains(id),
             usage: None,
@@ -145,19 +146,8 @@ impl<'a> View<'a> {
 
     /// Whether it runs and, where leases are watched, its entity has one.
     pub(crate) fn is_ready(&self, agent: &Agent) -> bool {
-        match agent.phase {
-            Phase::Running { lease, .. } => {
-                self.look.settings.rules.lease_health.is_none() || lease == Lease::Held
-            }
-            Phase::Starting { .. }
-            | Phase::Stopping(_)
-            | Phase::Stopped { .. }
-            | Phase::Exited(_)
-            | Phase::BackingOff { .. }
-            | Phase::AwaitingWorld { .. }
-            | Phase::Completed { .. }
-            | Phase::Failed { .. } => false,
-        }
+        let is_watched = self.look.settings.rules.lease_health.is_some();
+        agent.running().is_some_and(|(_, lease)| !is_watched || lease == Lease::Held)
     }
 
     /// Why an agent is as it is, in a sentence; empty where there is nothing to explain.
@@ -341,83 +331,6 @@ impl<'a> View<'a> {
                 }
             })
             .collect()
-    }
-}
-
-pub(super) const fn policy(policy: RestartPolicy) -> &'static str {
-    match policy {
-        RestartPolicy::Always => "always",
-        RestartPolicy::OnFailure => "on-failure",
-        RestartPolicy::Never => "never",
-    }
-}
-
-/// The names of all phases, as the API has them.
-pub(crate) const PHASES: [&str; 9] = [
-    "Starting",
-    "Running",
-    "Stopping",
-    "Stopped",
-    "Exited",
-    "BackingOff",
-    "AwaitingWorld",
-    "Completed",
-    "Failed",
-];
-
-/// The name of a phase, as the API has it.
-pub(crate) const fn phase(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Starting { .. } => "Starting",
-        Phase::Running { .. } => "Running",
-        Phase::Stopping(_) => "Stopping",
-        Phase::Stopped { .. } => "Stopped",
-        Phase::Exited(_) => "Exited",
-        Phase::BackingOff { .. } => "BackingOff",
-        Phase::AwaitingWorld { .. } => "AwaitingWorld",
-        Phase::Completed { .. } => "Completed",
-        Phase::Failed { .. } => "Failed",
-    }
-}
-
-/// Where its agent runs.
-const fn place(phase: &Phase) -> Option<&Place> {
-    match phase {
-        Phase::Running { place, .. } => Some(place),
-        Phase::Starting { .. }
-        | Phase::Stopping(_)
-        | Phase::Stopped { .. }
-        | Phase::Exited(_)
-        | Phase::BackingOff { .. }
-        | Phase::AwaitingWorld { .. }
-        | Phase::Completed { .. }
-        | Phase::Failed { .. } => None,
-    }
-}
-
-const fn lease(phase: &Phase) -> &'static str {
-    let Phase::Running { lease, .. } = phase else { return "" };
-    match lease {
-        Lease::Unseen => "unseen",
-        Lease::Held => "held",
-        Lease::Unknown => "unknown",
-        Lease::Gone { .. } => "gone",
-    }
-}
-
-const fn intent(intent: Intent) -> &'static str {
-    match intent {
-        Intent::Run => "run",
-        Intent::Stop => "stop",
-        Intent::Kill => "kill",
-        Intent::Leave => "leave",
-    }
-}
-
-pub(super) const fn arrival(arrival: Arrival) -> &'static str {
-    match arrival {
-        Arrival::First => "was in the world's first answer",
-        Arrival::Late => "came after the world's first answer",
     }
 }
 

@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use super::feed::{Moment, difference};
-use super::service::{event, select};
+use super::selector::select;
+use super::service::event;
 use crate::events::Record;
 use crate::proto::control as pb;
 use crate::proto::control::agents_changed::Kind;

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::Settings;
 use crate::events::Record;
+use crate::executor::local::pidfd::register;
 use crate::executor::local::survey::{INSTANCE, RUN};
 
 /// As much of what it says on stderr is told, in bytes.
@@ -131,14 +132,9 @@ impl Group {
 
     /// Is readable once the first process has ended, which stays a zombie and holds the number of
     /// the group until it is waited for.
-    #[expect(
-        deprecated,
-        reason = "its successor is unsafe for the sake of types whose descriptor can change"
-    )]
     fn exit(&self) -> io::Result<AsyncFd<OwnedFd>> {
         let leader = self.leader().ok_or(io::ErrorKind::NotFound)?;
-        let pidfd = pidfd_open(leader, PidfdFlags::NONBLOCK)?;
-        AsyncFd::with_interest(pidfd, Interest::READABLE)
+        register(pidfd_open(leader, PidfdFlags::NONBLOCK)?)
     }
 
     fn kill(&self) {

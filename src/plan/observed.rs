@@ -247,6 +247,22 @@ impl Agent {
         }
     }
 
+    /// Where it runs, and what is known of its entity's lease, while it does.
+    #[must_use]
+    pub const fn running(&self) -> Option<(&Place, Lease)> {
+        match &self.phase {
+            Phase::Running { place, lease, .. } => Some((place, *lease)),
+            Phase::Starting { .. }
+            | Phase::Stopping(_)
+            | Phase::Stopped { .. }
+            | Phase::Exited(_)
+            | Phase::BackingOff { .. }
+            | Phase::AwaitingWorld { .. }
+            | Phase::Completed { .. }
+            | Phase::Failed { .. } => None,
+        }
+    }
+
     /// Since when it is being started, if it is.
     #[must_use]
     pub fn starting_since(&self) -> Option<Time> {

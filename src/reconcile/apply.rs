@@ -8,6 +8,7 @@ use crate::executor::local::survey::{INSTANCE, RUN};
 use crate::executor::{Executor, Resource, SpawnRequest};
 use crate::fault::{self, Point};
 use crate::plan::{Action, EntityId, Plan, Start, StopReason, Time, Verb, Wants};
+
 impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     /// All is written down before any of it is done. What nothing follows from may wait for what
     /// comes of it in the next pass.

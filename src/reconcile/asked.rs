@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{AskWorld, Look, News, Order, Reconciler, Remember, Request, report};
 use crate::executor::Executor;
 use crate::plan::{CannotSteer, EntityId, Intent, Steer};
+
 impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     pub(super) fn answer(&mut self, request: Request) {
         // Who asked and has gone away since needs no answer.

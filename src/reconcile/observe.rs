@@ -8,6 +8,7 @@ use super::{AskWorld, News, Reconciler, Remember, Settings, logs, report};
 use crate::discovery::View;
 use crate::executor::{Event, Executor};
 use crate::plan::{Arrival, Contact, Membership, Outcome, Phase, Progress, Time, progress};
+
 impl<E: Executor, W: AskWorld, M: Remember> Reconciler<E, W, M> {
     /// Fetches all that is known by now.
     pub(super) fn take_in(&mut self) {

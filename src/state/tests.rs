@@ -15,11 +15,11 @@ use crate::plan::{
 };
 use crate::reconcile::Remember;
 
-fn id(name: &str) -> EntityId {
+pub(super) fn id(name: &str) -> EntityId {
     EntityId::new(name).unwrap()
 }
 
-fn agent(name: &str, phase: Phase) -> Agent {
+pub(super) fn agent(name: &str, phase: Phase) -> Agent {
     Agent {
         incarnation: 3,
         template: "default".to_owned(),

@@ -15,7 +15,7 @@ mod group;
 mod leader;
 mod log_name;
 pub mod logs;
-mod pidfd;
+pub(crate) mod pidfd;
 mod reaper;
 mod run;
 mod start;

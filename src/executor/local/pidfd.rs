@@ -114,7 +114,7 @@ fn exit_of_status(status: i32) -> Exit {
 }
 
 /// Lets a task wait for it, or for any other descriptor that becomes readable.
-pub(in crate::executor) fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     register_for(pidfd, Interest::READABLE)
 }
 

@@ -160,17 +160,7 @@ impl Tally {
 
     /// Whether one that is behind may be changed now, in which case it is unavailable from now on.
     pub(in super::super) fn takes(&mut self, agent: &Agent) -> bool {
-        let is_available = match &agent.phase {
-            Phase::Running { lease, .. } => self.is_available(*lease),
-            Phase::Starting { .. }
-            | Phase::Stopping(_)
-            | Phase::Stopped { .. }
-            | Phase::Exited(_)
-            | Phase::BackingOff { .. }
-            | Phase::AwaitingWorld { .. }
-            | Phase::Completed { .. }
-            | Phase::Failed { .. } => false,
-        };
+        let is_available = agent.running().is_some_and(|(_, lease)| self.is_available(lease));
         let progress = &mut self.progress;
         let waited_for = progress.unavailable - self.stuck;
         let takes = !is_available || waited_for < progress.most_unavailable;

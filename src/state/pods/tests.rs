@@ -1,17 +1,10 @@
+use super::super::tests::{agent, id};
 use super::*;
 use crate::executor::kubernetes::{Origin, Seen};
 use crate::plan::fixture::{entity, site, template};
 use crate::plan::{AgentSpec, Ended, Orders, RunId};
 
 const NOW: Time = Time::from_millis(1_000);
-
-fn id(name: &str) -> EntityId {
-    EntityId::new(name).unwrap()
-}
-
-fn spec(name: &str) -> AgentSpec {
-    AgentSpec::resolve(&template("default"), &entity(name), &site())
-}
 
 fn running() -> State {
     State::Running { node: "node-1".to_owned(), waits: None }
@@ -32,25 +25,11 @@ fn pod(name: &str, run: u64, state: State) -> Found {
         incarnation: 3,
         template: "default".to_owned(),
         arrival: Arrival::Late,
-        spec: spec(name),
+        spec: AgentSpec::resolve(&template("default"), &entity(name), &site()),
         attempts: 2,
         restarts: 5,
     };
     Found { seen, origin: Some(origin) }
-}
-
-fn agent(name: &str, phase: Phase) -> Agent {
-    Agent {
-        incarnation: 3,
-        template: "default".to_owned(),
-        spec: Arc::new(spec(name)),
-        grace: Duration::from_secs(5),
-        attempts: 1,
-        restarts: 1,
-        last_end: None,
-        waits: None,
-        phase,
-    }
 }
 
 fn starting(run: u64) -> Phase {
